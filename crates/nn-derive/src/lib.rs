@@ -1,0 +1,2 @@
+//! Part of Gabor.
+#![forbid(unsafe_code)]
