@@ -1,2 +1,48 @@
-//! Part of Gabor.
+//! Strided tensors with a tape-based autograd graph.
+//!
+//! A [`Tensor`] is a value plus, perhaps, a memory of how it was made. Methods return [`Result`]; the operators `+ - * /`
+//! panic with the same text.
+//!
+//! ```
+//! use gabor_tensor::Tensor;
+//! let x = Tensor::arange(0f32, 6.0, 1.0)?.reshape([2, 3])?.requires_grad_()?;
+//! let loss = (&x * 2.0).square()?.mean()?;
+//! loss.backward()?;
+//! assert_eq!(x.grad().unwrap().shape(), &[2, 3]);
+//! # Ok::<(), gabor_tensor::Error>(())
+//! ```
 #![forbid(unsafe_code)]
+
+mod create;
+mod display;
+mod dtype;
+mod error;
+mod function;
+mod gradcheck;
+mod index;
+mod layout;
+mod operators;
+mod ops;
+mod parameter;
+mod random;
+mod read;
+mod runs;
+mod shape;
+mod storage;
+mod tape;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod value;
+
+pub use create::Nested;
+pub use dtype::{DType, Element};
+pub use error::{Error, Result};
+pub use function::{Function, apply};
+pub use gradcheck::{gradcheck, gradgradcheck};
+pub use index::{Index, IntoIndices};
+pub use layout::Reshape;
+pub use ops::*;
+pub use parameter::{Parameter, State};
+pub use random::{Generator, manual_seed, with_default_generator};
+pub use shape::{Axes, Pair, Shape};
+pub use tape::{GradOptions, NoGradGuard, Tensor, grad, grad_enabled, gradients, no_grad, no_grad_guard};

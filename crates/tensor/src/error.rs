@@ -1,0 +1,216 @@
+//! The one error type: what went wrong, in which operation, with which shapes, and the usual fix.
+//!
+//! Every text has the form `<op>: <what is wrong>, <numbers>; <usual fix>`, without a final period.
+
+use crate::dtype::DType;
+
+/// The result of everything that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A mistake, one variant for each kind, with the operation first.
+///
+/// ```
+/// use gabor_tensor::{Error, Tensor};
+/// let error = Tensor::zeros([2, 3])?.add(&Tensor::zeros([4])?).unwrap_err();
+/// assert!(matches!(error, Error::Broadcast { .. }));
+/// assert_eq!(error.to_string(), "add: shapes [2, 3] and [4] do not broadcast, dimension 1 is 3 and 4");
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Two shapes cannot be broadcast to a common one.
+    #[error("{op}: shapes {lhs:?} and {rhs:?} do not broadcast{}", differing(.lhs, .rhs))]
+    Broadcast {
+        /// The operation.
+        op: &'static str,
+        /// The shape of the left operand.
+        lhs: Vec<usize>,
+        /// The shape of the right operand.
+        rhs: Vec<usize>,
+    },
+    /// The shapes of the arguments do not fit together or do not fit the operation.
+    #[error("{op}: {message}")]
+    Shape {
+        /// The operation.
+        op: &'static str,
+        /// What arrived, what was expected, and the usual fix.
+        message: String,
+    },
+    /// Two tensors have different dtypes.
+    #[error("{op}: dtypes differ, {lhs} and {rhs}; convert one with to_dtype(DType::{lhs:?})")]
+    DTypes {
+        /// The operation.
+        op: &'static str,
+        /// The dtype of the first tensor.
+        lhs: DType,
+        /// The dtype of the second tensor.
+        rhs: DType,
+    },
+    /// The operation does not exist for this dtype.
+    #[error("{op}: {dtype} is not supported, expected {expected}; convert with to_dtype")]
+    DType {
+        /// The operation.
+        op: &'static str,
+        /// The dtype that arrived.
+        dtype: DType,
+        /// What the operation takes.
+        expected: &'static str,
+    },
+    /// An axis outside of the tensor.
+    #[error("{op}: dimension {axis} is out of range, expected {} to {}", -(*.rank as isize).max(1), (*.rank as isize).max(1) - 1)]
+    Axis {
+        /// The operation.
+        op: &'static str,
+        /// The axis as it was given.
+        axis: isize,
+        /// The number of dimensions of the tensor.
+        rank: usize,
+    },
+    /// An index outside of a dimension.
+    #[error("{op}: index {index} is out of range for dimension {axis} of size {size}")]
+    Index {
+        /// The operation.
+        op: &'static str,
+        /// The index as it was given.
+        index: i64,
+        /// The dimension that it points into.
+        axis: usize,
+        /// The size of that dimension.
+        size: usize,
+    },
+    /// An argument has a value that the operation cannot work with.
+    #[error("{op}: {message}")]
+    Argument {
+        /// The operation.
+        op: &'static str,
+        /// Which argument, its value, what is allowed.
+        message: String,
+    },
+    /// A tensor of this shape cannot exist in memory.
+    #[error("{op}: a tensor of shape {shape:?} does not fit in memory")]
+    TooLarge {
+        /// The operation.
+        op: &'static str,
+        /// The requested shape.
+        shape: Vec<usize>,
+    },
+    /// The graph cannot answer what was asked of it.
+    #[error("{op}: {message}")]
+    Autograd {
+        /// The operation.
+        op: &'static str,
+        /// What is wrong and the usual fix.
+        message: String,
+    },
+    /// A numerical gradient and the one of the rules differ.
+    #[error("{op}: {message}")]
+    GradCheck {
+        /// `gradcheck` or `gradgradcheck`.
+        op: &'static str,
+        /// The element, both gradients, the tolerance.
+        message: String,
+    },
+    /// A file or a stored state is not what it should be.
+    #[error("{op}: {message}")]
+    Format {
+        /// The operation.
+        op: &'static str,
+        /// The file or entry, and what is wrong with it.
+        message: String,
+    },
+    /// The operating system refused a file operation.
+    #[error("{op}: {path}: {message}")]
+    Io {
+        /// The operation.
+        op: &'static str,
+        /// The file.
+        path: String,
+        /// The system's own words.
+        message: String,
+    },
+    /// An error inside of a layer, with the path of the layer in its model.
+    #[error("{}", with_path(.path, .error))]
+    InLayer {
+        /// The path, as in the keys of a state dict: `features.0`.
+        path: String,
+        /// What went wrong there.
+        error: Box<Error>,
+    },
+    /// An error of a user's own operator or layer.
+    #[error("{0}")]
+    Custom(String),
+}
+
+impl Error {
+    /// An error of a user's own operator or layer.
+    ///
+    /// ```
+    /// assert_eq!(gabor_tensor::Error::custom("swish: beta is 0").to_string(), "swish: beta is 0");
+    /// ```
+    pub fn custom(message: impl Into<String>) -> Self {
+        Error::Custom(message.into())
+    }
+
+    /// The same error with `name` put before the path of the layer it happened in.
+    ///
+    /// ```
+    /// use gabor_tensor::Error;
+    /// let error = Error::custom("conv2d: too small").in_layer("0").in_layer("features");
+    /// assert_eq!(error.to_string(), "conv2d `features.0`: too small");
+    /// ```
+    #[must_use]
+    pub fn in_layer(self, name: &str) -> Self {
+        match self {
+            Error::InLayer { path, error } => Error::InLayer { path: format!("{name}.{path}"), error },
+            error => Error::InLayer { path: name.to_owned(), error: Box::new(error) },
+        }
+    }
+
+    /// A mistake in the shapes of the arguments of `op`.
+    #[cold]
+    pub fn shape(op: &'static str, message: impl Into<String>) -> Self {
+        Error::Shape { op, message: message.into() }
+    }
+
+    /// A mistake in the value of an argument of `op`.
+    #[cold]
+    pub fn argument(op: &'static str, message: impl Into<String>) -> Self {
+        Error::Argument { op, message: message.into() }
+    }
+
+    /// A file or a stored state that is not what it should be.
+    #[cold]
+    pub fn format(op: &'static str, message: impl Into<String>) -> Self {
+        Error::Format { op, message: message.into() }
+    }
+
+    /// A refusal of the operating system.
+    #[cold]
+    pub fn io(op: &'static str, path: &std::path::Path, error: &std::io::Error) -> Self {
+        Error::Io { op, path: path.display().to_string(), message: error.to_string() }
+    }
+
+    #[cold]
+    pub(crate) fn autograd(op: &'static str, message: impl Into<String>) -> Self {
+        Error::Autograd { op, message: message.into() }
+    }
+}
+
+fn differing(lhs: &[usize], rhs: &[usize]) -> String {
+    let rank = lhs.len().max(rhs.len());
+    let size = |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
+    (0..rank)
+        .rev()
+        .map(|axis| (axis, size(lhs, axis), size(rhs, axis)))
+        .find(|&(_, a, b)| a != b && a != 1 && b != 1)
+        .map_or_else(String::new, |(axis, a, b)| format!(", dimension {axis} is {a} and {b}"))
+}
+
+fn with_path(path: &str, error: &Error) -> String {
+    let text = error.to_string();
+    match text.split_once(": ") {
+        Some((op, rest)) => format!("{op} `{path}`: {rest}"),
+        None => format!("`{path}`: {text}"),
+    }
+}

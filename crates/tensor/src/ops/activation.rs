@@ -1,0 +1,284 @@
+//! Activation functions, element by element, with the derivative beside each.
+
+use kernels::elementwise::{Binary, Unary};
+
+use super::unary::apply;
+use crate::dtype::dispatch;
+use crate::error::{Error, Result};
+use crate::tape::{Cx, Grads, Rule, Tensor, record};
+use crate::value::Value;
+
+/// How [`Tensor::gelu`] computes the normal distribution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gelu {
+    /// With the error function.
+    #[default]
+    None,
+    /// With the approximation by `tanh`.
+    Tanh,
+}
+
+impl Tensor {
+    /// `max(x, 0)`; NaN stays NaN and the gradient at 0 is 0.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// assert_eq!(Tensor::new([-1f32, 0.0, 2.0])?.relu()?.to_vec::<f32>()?, [0.0, 0.0, 2.0]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn relu(&self) -> Result<Tensor> {
+        let y = apply("relu", Unary::Relu, self)?;
+        Ok(record(y.clone(), &[self], || Relu { y }))
+    }
+
+    /// `1 / (1 + exp(-x))`.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn sigmoid(&self) -> Result<Tensor> {
+        let y = apply("sigmoid", Unary::Sigmoid, self)?;
+        Ok(record(y.clone(), &[self], || Sigmoid { y }))
+    }
+
+    /// `x * sigmoid(x)`, also called swish.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn silu(&self) -> Result<Tensor> {
+        Ok(record(apply("silu", Unary::Silu, self)?, &[self], || Silu { x: self.clone() }))
+    }
+
+    /// `x * P(normal < x)`: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn gelu(&self, approximate: Gelu) -> Result<Tensor> {
+        let kernel = if approximate == Gelu::None { Unary::Gelu } else { Unary::GeluTanh };
+        Ok(record(apply("gelu", kernel, self)?, &[self], || GeluRule { x: self.clone(), approximate }))
+    }
+
+    /// `x` where it is positive, else `negative_slope * x`.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn leaky_relu(&self, negative_slope: f64) -> Result<Tensor> {
+        let y = apply("leaky_relu", Unary::LeakyRelu(negative_slope), self)?;
+        Ok(record(y, &[self], || LeakyRelu { x: self.clone(), negative_slope }))
+    }
+
+    /// `x` where it is positive, else `alpha * (exp(x) - 1)`.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn elu(&self, alpha: f64) -> Result<Tensor> {
+        Ok(record(apply("elu", Unary::Elu(alpha), self)?, &[self], || Elu { x: self.clone(), alpha }))
+    }
+
+    /// `log(1 + exp(beta * x)) / beta`, and `x` itself where `beta * x` is above `threshold`.
+    ///
+    /// # Errors
+    /// The dtype is not floating point, or `beta` is 0 or not a number.
+    pub fn softplus(&self, beta: f64, threshold: f64) -> Result<Tensor> {
+        if beta == 0.0 || beta.is_nan() {
+            return Err(Error::argument("softplus", format!("beta is {beta}; it must not be 0")));
+        }
+        let y = apply("softplus", Unary::Softplus { beta, threshold }, self)?;
+        Ok(record(y, &[self], || Softplus { x: self.clone(), beta, threshold }))
+    }
+
+    /// `x` held between `min` and `max`; the gradient is 0 at the bounds and outside.
+    ///
+    /// # Errors
+    /// The dtype is not floating point, or `min` is not below `max`.
+    pub fn hardtanh(&self, min: f64, max: f64) -> Result<Tensor> {
+        if min.is_nan() || max.is_nan() || min > max {
+            return Err(Error::argument(
+                "hardtanh",
+                format!("the bounds are {min} and {max}; min must not be above max"),
+            ));
+        }
+        let y = apply("hardtanh", Unary::Clamp { min, max }, self)?;
+        Ok(record(y, &[self], || Between { x: self.clone(), min, max, inclusive: false }))
+    }
+
+    /// `x` held between `min` and `max`, either of which may be left out; the gradient passes at the bounds.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// let x = Tensor::new([-2f32, 0.5, 3.0])?;
+    /// assert_eq!(x.clamp(Some(0.0), Some(1.0))?.to_vec::<f32>()?, [0.0, 0.5, 1.0]);
+    /// assert_eq!(x.clamp(None, Some(0.0))?.to_vec::<f32>()?, [-2.0, 0.0, 0.0]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Both bounds are left out, or the dtype is bool.
+    pub fn clamp(&self, min: Option<f64>, max: Option<f64>) -> Result<Tensor> {
+        if min.is_none() && max.is_none() {
+            return Err(Error::argument("clamp", "neither min nor max is given; give at least one"));
+        }
+        let (low, high) = (min.unwrap_or(f64::NEG_INFINITY), max.unwrap_or(f64::INFINITY));
+        if !self.dtype().is_float() {
+            let raised = min.map_or_else(|| Ok(self.clone()), |m| self.maximum(&self.scalar_like(m)?))?;
+            return max.map_or_else(|| Ok(raised.clone()), |m| raised.minimum(&self.scalar_like(m)?));
+        }
+        let y = apply("clamp", Unary::Clamp { min: low, max: high }, self)?;
+        Ok(record(y, &[self], || Between { x: self.clone(), min: low, max: high, inclusive: true }))
+    }
+}
+
+/// A binary kernel of a gradient and an output.
+fn fused(name: &'static str, kernel: Binary, g: &Tensor, y: &Tensor) -> Result<Value> {
+    dispatch!(float name, g.dtype(), T => Value::binary::<T>(name, kernel, &g.value, &y.value))
+}
+
+#[derive(Debug)]
+struct Relu {
+    y: Value,
+}
+impl Rule for Relu {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| relu_grad(g, &self.y)])
+    }
+}
+
+/// `g` where `y` is positive, else 0. Linear in `g` and flat in `y`, so it is its own rule.
+fn relu_grad(g: &Tensor, y: &Value) -> Result<Tensor> {
+    let value = fused("relu", Binary::ReluGrad, g, &Tensor::plain(y.clone()))?;
+    Ok(record(value, &[g], || Relu { y: y.clone() }))
+}
+
+#[derive(Debug)]
+struct Sigmoid {
+    y: Value,
+}
+impl Rule for Sigmoid {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| sigmoid_grad(g, &cx.output(&self.y))])
+    }
+}
+
+/// `g * y * (1 - y)` in one pass.
+fn sigmoid_grad(g: &Tensor, y: &Tensor) -> Result<Tensor> {
+    let value = fused("sigmoid", Binary::SigmoidGrad, g, y)?;
+    Ok(record(value, &[g, y], || SigmoidGrad { g: g.clone(), y: y.clone() }))
+}
+
+#[derive(Debug)]
+struct SigmoidGrad {
+    g: Tensor,
+    y: Tensor,
+}
+impl Rule for SigmoidGrad {
+    fn backward(&self, cx: &Cx<'_>, h: &Tensor) -> Result<Grads> {
+        cx.each([&|| sigmoid_grad(h, &self.y), &|| h.mul(&self.g)?.mul(&self.y.mul_scalar(-2.0)?.add_scalar(1.0)?)])
+    }
+}
+
+#[derive(Debug)]
+struct Silu {
+    x: Tensor,
+}
+impl Rule for Silu {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        // s (1 + x (1 - s))
+        cx.each([&|| {
+            let s = self.x.sigmoid()?;
+            let rest = self.x.mul(&s.neg()?.add_scalar(1.0)?)?.add_scalar(1.0)?;
+            g.mul(&s.mul(&rest)?)
+        }])
+    }
+}
+
+#[derive(Debug)]
+struct GeluRule {
+    x: Tensor,
+    approximate: Gelu,
+}
+impl Rule for GeluRule {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        let x = &self.x;
+        cx.each([&|| match self.approximate {
+            Gelu::None => {
+                // Phi(x) + x phi(x)
+                let below = x.mul_scalar(std::f64::consts::FRAC_1_SQRT_2)?.erf()?.add_scalar(1.0)?.mul_scalar(0.5)?;
+                let density =
+                    x.square()?.mul_scalar(-0.5)?.exp()?.mul_scalar((0.5 * std::f64::consts::FRAC_1_PI).sqrt())?;
+                g.mul(&below.add(&x.mul(&density)?)?)
+            }
+            Gelu::Tanh => {
+                // With u = sqrt(2/pi) (x + 0.044715 x^3): (1 + tanh u) / 2 + x (1 - tanh^2 u) u' / 2
+                let scale = (2.0 * std::f64::consts::FRAC_1_PI).sqrt();
+                let x2 = x.square()?;
+                let t = x.mul(&x2.mul_scalar(0.044715)?.add_scalar(1.0)?)?.mul_scalar(scale)?.tanh()?;
+                let slope = x2.mul_scalar(3.0 * 0.044715)?.add_scalar(1.0)?.mul_scalar(scale)?;
+                let bend = x.mul(&t.square()?.neg()?.add_scalar(1.0)?)?.mul(&slope)?;
+                g.mul(&t.add_scalar(1.0)?.add(&bend)?.mul_scalar(0.5)?)
+            }
+        }])
+    }
+}
+
+#[derive(Debug)]
+struct LeakyRelu {
+    x: Tensor,
+    negative_slope: f64,
+}
+impl Rule for LeakyRelu {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| self.x.gt_scalar(0.0)?.where_cond(g, &g.mul_scalar(self.negative_slope)?)])
+    }
+}
+
+#[derive(Debug)]
+struct Elu {
+    x: Tensor,
+    alpha: f64,
+}
+impl Rule for Elu {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        // The clamp keeps exp finite where its branch is not taken.
+        cx.each([&|| {
+            let slope = self.x.clamp(None, Some(0.0))?.exp()?.mul_scalar(self.alpha)?;
+            self.x.gt_scalar(0.0)?.where_cond(g, &g.mul(&slope)?)
+        }])
+    }
+}
+
+#[derive(Debug)]
+struct Softplus {
+    x: Tensor,
+    beta: f64,
+    threshold: f64,
+}
+impl Rule for Softplus {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| {
+            let scaled = self.x.mul_scalar(self.beta)?;
+            scaled.gt_scalar(self.threshold)?.where_cond(g, &g.mul(&scaled.sigmoid()?)?)
+        }])
+    }
+}
+
+#[derive(Debug)]
+struct Between {
+    x: Tensor,
+    min: f64,
+    max: f64,
+    inclusive: bool,
+}
+impl Rule for Between {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| {
+            let (below, above) = if self.inclusive {
+                (self.x.lt_scalar(self.min)?, self.x.gt_scalar(self.max)?)
+            } else {
+                (self.x.le_scalar(self.min)?, self.x.ge_scalar(self.max)?)
+            };
+            g.masked_fill(&below.logical_or(&above)?, 0.0)
+        }])
+    }
+}

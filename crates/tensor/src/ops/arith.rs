@@ -1,0 +1,280 @@
+//! Arithmetic of two tensors, or a tensor and a number, with broadcasting.
+//!
+//! Both sides are expanded first, so that no rule mentions broadcasting: the sum over repeated dimensions is the rule of
+//! `expand`.
+
+use kernels::elementwise::{Binary, Unary};
+
+use crate::dtype::dispatch;
+use crate::error::{Error, Result};
+use crate::shape::{Shape, broadcast};
+use crate::tape::{Cx, Grads, Rule, Tensor, record};
+use crate::value::Value;
+
+/// Both operands in their common shape.
+pub(super) fn both(op: &'static str, lhs: &Tensor, rhs: &Tensor) -> Result<(Tensor, Tensor)> {
+    if lhs.dtype() != rhs.dtype() {
+        return Err(Error::DTypes { op, lhs: lhs.dtype(), rhs: rhs.dtype() });
+    }
+    let shape = broadcast(op, lhs.shape(), rhs.shape())?;
+    Ok((lhs.expand(&shape)?, rhs.expand(&shape)?))
+}
+
+fn compute(op: &'static str, kernel: Binary, a: &Tensor, b: &Tensor) -> Result<Value> {
+    dispatch!(number op, a.dtype(), T => Value::binary::<T>(op, kernel, &a.value, &b.value))
+}
+
+impl Tensor {
+    /// `self + rhs`, element by element, broadcasting both.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// let x = Tensor::new([[1f32], [2.0]])?.add(&Tensor::new([10f32, 20.0])?)?;
+    /// assert_eq!(x.to_vec::<f32>()?, [11.0, 21.0, 12.0, 22.0]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The shapes do not broadcast, the dtypes differ, or they are bool.
+    pub fn add(&self, rhs: &Tensor) -> Result<Tensor> {
+        let (a, b) = both("add", self, rhs)?;
+        Ok(record(compute("add", Binary::Add, &a, &b)?, &[&a, &b], || Add))
+    }
+
+    /// `self - rhs`, element by element, broadcasting both.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn sub(&self, rhs: &Tensor) -> Result<Tensor> {
+        let (a, b) = both("sub", self, rhs)?;
+        Ok(record(compute("sub", Binary::Sub, &a, &b)?, &[&a, &b], || Sub))
+    }
+
+    /// `self * rhs`, element by element, broadcasting both.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn mul(&self, rhs: &Tensor) -> Result<Tensor> {
+        let (a, b) = both("mul", self, rhs)?;
+        Ok(record(compute("mul", Binary::Mul, &a, &b)?, &[&a, &b], || Mul { lhs: a.clone(), rhs: b.clone() }))
+    }
+
+    /// `self / rhs`, element by element, broadcasting both. Integers give f32, as in PyTorch.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn div(&self, rhs: &Tensor) -> Result<Tensor> {
+        let (a, b) = both("div", self, rhs)?;
+        if !a.dtype().is_float() {
+            return a.to_dtype(crate::DType::F32)?.div(&b.to_dtype(crate::DType::F32)?);
+        }
+        Ok(record(compute("div", Binary::Div, &a, &b)?, &[&a, &b], || Div { lhs: a.clone(), rhs: b.clone() }))
+    }
+
+    /// `self` to the power `rhs`, element by element, broadcasting both.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn pow(&self, rhs: &Tensor) -> Result<Tensor> {
+        let (a, b) = both("pow", self, rhs)?;
+        let value = compute("pow", Binary::Pow, &a, &b)?;
+        Ok(record(value.clone(), &[&a, &b], || Pow { lhs: a.clone(), rhs: b.clone(), power: value }))
+    }
+
+    /// The larger of each two elements; NaN if one is NaN. Equal elements share the gradient.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn maximum(&self, rhs: &Tensor) -> Result<Tensor> {
+        let (a, b) = both("maximum", self, rhs)?;
+        let value = compute("maximum", Binary::Maximum, &a, &b)?;
+        Ok(record(value, &[&a, &b], || Extreme { lhs: a.clone(), rhs: b.clone(), largest: true }))
+    }
+
+    /// The smaller of each two elements; NaN if one is NaN. Equal elements share the gradient.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn minimum(&self, rhs: &Tensor) -> Result<Tensor> {
+        let (a, b) = both("minimum", self, rhs)?;
+        let value = compute("minimum", Binary::Minimum, &a, &b)?;
+        Ok(record(value, &[&a, &b], || Extreme { lhs: a.clone(), rhs: b.clone(), largest: false }))
+    }
+
+    /// A scalar of the dtype of `self`.
+    pub(crate) fn scalar_like(&self, value: f64) -> Result<Tensor> {
+        if !self.dtype().is_float() && value.fract() != 0.0 {
+            let message = format!(
+                "{value} is not a whole number and the tensor is {}; convert it with to_dtype first",
+                self.dtype()
+            );
+            return Err(Error::argument("scalar", message));
+        }
+        Tensor::full_of("scalar", &Shape::default(), self.dtype(), value)
+    }
+
+    /// `self + value`. The number takes the dtype of the tensor.
+    ///
+    /// # Errors
+    /// The tensor is bool, or it holds integers and `value` is not whole.
+    pub fn add_scalar(&self, value: f64) -> Result<Tensor> {
+        if !self.dtype().is_float() {
+            return self.add(&self.scalar_like(value)?);
+        }
+        let y = dispatch!(float "add", self.dtype(), T => self.value.unary::<T>("add", Unary::AddScalar(value))?);
+        Ok(record(y, &[self], || AddScalar))
+    }
+
+    /// `self - value`.
+    ///
+    /// # Errors
+    /// As [`add_scalar`](Self::add_scalar).
+    pub fn sub_scalar(&self, value: f64) -> Result<Tensor> {
+        self.add_scalar(-value)
+    }
+
+    /// `self * value`.
+    ///
+    /// # Errors
+    /// As [`add_scalar`](Self::add_scalar).
+    pub fn mul_scalar(&self, value: f64) -> Result<Tensor> {
+        if !self.dtype().is_float() {
+            return self.mul(&self.scalar_like(value)?);
+        }
+        let y = dispatch!(float "mul", self.dtype(), T => self.value.unary::<T>("mul", Unary::MulScalar(value))?);
+        Ok(record(y, &[self], || MulScalar(value)))
+    }
+
+    /// `self / value`.
+    ///
+    /// # Errors
+    /// As [`add_scalar`](Self::add_scalar).
+    pub fn div_scalar(&self, value: f64) -> Result<Tensor> {
+        self.div(&self.scalar_like(value)?)
+    }
+
+    /// `self` to the power `exponent`.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// assert_eq!(Tensor::new([1f32, 2.0, 3.0])?.pow_scalar(2.0)?.to_vec::<f32>()?, [1.0, 4.0, 9.0]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`add_scalar`](Self::add_scalar).
+    pub fn pow_scalar(&self, exponent: f64) -> Result<Tensor> {
+        if !self.dtype().is_float() {
+            return self.pow(&self.scalar_like(exponent)?);
+        }
+        let y = dispatch!(float "pow", self.dtype(), T => self.value.unary::<T>("pow", Unary::PowScalar(exponent))?);
+        Ok(record(y, &[self], || PowScalar { input: self.clone(), exponent }))
+    }
+}
+
+#[derive(Debug)]
+struct Add;
+impl Rule for Add {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| Ok(g.clone()), &|| Ok(g.clone())])
+    }
+}
+
+#[derive(Debug)]
+struct Sub;
+impl Rule for Sub {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| Ok(g.clone()), &|| g.neg()])
+    }
+}
+
+#[derive(Debug)]
+struct Mul {
+    lhs: Tensor,
+    rhs: Tensor,
+}
+impl Rule for Mul {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.mul(&self.rhs), &|| g.mul(&self.lhs)])
+    }
+}
+
+#[derive(Debug)]
+struct Div {
+    lhs: Tensor,
+    rhs: Tensor,
+}
+impl Rule for Div {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.div(&self.rhs), &|| g.mul(&self.lhs.div(&self.rhs)?.div(&self.rhs)?)?.neg()])
+    }
+}
+
+#[derive(Debug)]
+struct Pow {
+    lhs: Tensor,
+    rhs: Tensor,
+    power: Value,
+}
+impl Rule for Pow {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        let (a, b) = (&self.lhs, &self.rhs);
+        cx.each([
+            // b a^(b-1), and 0 where b is 0 even if a is.
+            &|| g.mul(&b.mul(&a.pow(&b.sub_scalar(1.0)?)?)?)?.masked_fill(&b.eq_scalar(0.0)?, 0.0),
+            // a^b ln a, and 0 where a is 0 and b is not negative.
+            &|| {
+                let flat = a.eq_scalar(0.0)?.logical_and(&b.ge_scalar(0.0)?)?;
+                let log = a.masked_fill(&flat, 1.0)?.log()?;
+                g.mul(&cx.output(&self.power).mul(&log)?)?.masked_fill(&flat, 0.0)
+            },
+        ])
+    }
+}
+
+#[derive(Debug)]
+struct Extreme {
+    lhs: Tensor,
+    rhs: Tensor,
+    largest: bool,
+}
+impl Rule for Extreme {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        let (a, b) = (self.lhs.detach(), self.rhs.detach());
+        let (low, high) = if self.largest { (&a, &b) } else { (&b, &a) };
+        let shared = |g: &Tensor| a.eq(&b)?.where_cond(&g.mul_scalar(0.5)?, g);
+        cx.each([&|| shared(g)?.masked_fill(&low.lt(high)?, 0.0), &|| shared(g)?.masked_fill(&high.lt(low)?, 0.0)])
+    }
+}
+
+#[derive(Debug)]
+struct AddScalar;
+impl Rule for AddScalar {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| Ok(g.clone())])
+    }
+}
+
+#[derive(Debug)]
+struct MulScalar(f64);
+impl Rule for MulScalar {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.mul_scalar(self.0)])
+    }
+}
+
+#[derive(Debug)]
+struct PowScalar {
+    input: Tensor,
+    exponent: f64,
+}
+impl Rule for PowScalar {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| {
+            if self.exponent == 0.0 {
+                return g.zeros_like();
+            }
+            g.mul(&self.input.pow_scalar(self.exponent - 1.0)?.mul_scalar(self.exponent)?)
+        }])
+    }
+}

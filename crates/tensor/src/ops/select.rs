@@ -1,0 +1,80 @@
+//! Choosing between two tensors by a mask.
+
+use kernels::elementwise::{Operand, select};
+
+use super::arith::both;
+use crate::dtype::{DType, Element, dispatch};
+use crate::error::{Error, Result};
+use crate::shape::broadcast;
+use crate::tape::{Cx, Grads, Rule, Tensor, record};
+use crate::value::Value;
+
+impl Tensor {
+    /// `a` where `self` is true, else `b`; all three are broadcast. PyTorch: `torch.where(self, a, b)`.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// let x = Tensor::new([-1f32, 2.0])?;
+    /// let y = x.gt_scalar(0.0)?.where_cond(&x, &Tensor::zeros([2])?)?;
+    /// assert_eq!(y.to_vec::<f32>()?, [0.0, 2.0]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `self` is not bool, the dtypes of `a` and `b` differ, or the shapes do not broadcast.
+    pub fn where_cond(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        if self.dtype() != DType::Bool {
+            return Err(Error::DType { op: "where", dtype: self.dtype(), expected: "a bool condition" });
+        }
+        let (a, b) = both("where", a, b)?;
+        let shape = broadcast("where", self.shape(), a.shape())?;
+        let (mask, a, b) = (self.expand(&shape)?, a.expand(&shape)?, b.expand(&shape)?);
+        let mask = mask.value.contiguous()?;
+        let value = dispatch!(a.dtype(), T => choose::<T>(&mask, &a.value, &b.value)?);
+        Ok(record(value, &[&a, &b], || Where { mask }))
+    }
+
+    /// `value` where `mask` is true, else the element; the mask is broadcast to the tensor.
+    ///
+    /// # Errors
+    /// `mask` is not bool or does not broadcast, or the tensor holds integers and `value` is not whole.
+    pub fn masked_fill(&self, mask: &Tensor, value: f64) -> Result<Tensor> {
+        if mask.dtype() != DType::Bool {
+            return Err(Error::DType { op: "masked_fill", dtype: mask.dtype(), expected: "a bool mask" });
+        }
+        mask.where_cond(&self.scalar_like(value)?, self)
+    }
+}
+
+/// Elements in row-major order, or one that is repeated everywhere.
+fn operand<T: Element>(value: &Value) -> Operand<'_, T> {
+    let repeated =
+        value.layout.strides.iter().zip(value.shape().iter()).all(|(&stride, &size)| stride == 0 || size == 1);
+    if repeated {
+        Operand::Scalar(value.storage.slice::<T>()[value.layout.offset])
+    } else {
+        Operand::Slice(value.slice())
+    }
+}
+
+fn choose<T: Element>(mask: &Value, a: &Value, b: &Value) -> Result<Value> {
+    let flat = |v: &Value| if v.layout.strides.iter().all(|&s| s == 0) { Ok(v.clone()) } else { v.contiguous() };
+    let (a, b) = (flat(a)?, flat(b)?);
+    Value::build("where", mask.shape(), |y: &mut [T]| {
+        if !y.is_empty() {
+            select(mask.slice(), operand(&a), operand(&b), y);
+        }
+    })
+}
+
+#[derive(Debug)]
+struct Where {
+    mask: Value,
+}
+impl Rule for Where {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        let mask = Tensor::plain(self.mask.clone());
+        let zero = g.scalar_like(0.0)?;
+        cx.each([&|| mask.where_cond(g, &zero), &|| mask.where_cond(&zero, g)])
+    }
+}

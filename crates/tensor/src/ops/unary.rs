@@ -1,0 +1,363 @@
+//! Functions of one number, element by element, with the derivative beside each.
+
+use std::f64::consts::FRAC_2_SQRT_PI;
+
+use kernels::elementwise::{Binary, Unary};
+
+use crate::dtype::dispatch;
+use crate::error::Result;
+use crate::tape::{Cx, Grads, Rule, Tensor, record};
+use crate::value::Value;
+
+/// `f(x)` for floating-point elements, without its place in the graph.
+pub(super) fn apply(name: &'static str, kernel: Unary, x: &Tensor) -> Result<Value> {
+    dispatch!(float name, x.dtype(), T => x.value.unary::<T>(name, kernel))
+}
+
+impl Tensor {
+    /// `-x`, element by element.
+    ///
+    /// # Errors
+    /// The dtype is not a number.
+    pub fn neg(&self) -> Result<Tensor> {
+        if !self.dtype().is_float() {
+            return self.scalar_like(0.0)?.sub(self);
+        }
+        let y = apply("neg", Unary::Neg, self)?;
+        Ok(record(y, &[self], || Neg))
+    }
+
+    /// `|x|`, element by element. The gradient at 0 is 0.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// assert_eq!(Tensor::new([-1f32, 2.0])?.abs()?.to_vec::<f32>()?, [1.0, 2.0]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The dtype is not a number.
+    pub fn abs(&self) -> Result<Tensor> {
+        if !self.dtype().is_float() {
+            return self.maximum(&self.neg()?);
+        }
+        let y = apply("abs", Unary::Abs, self)?;
+        Ok(record(y, &[self], || Abs { x: self.clone() }))
+    }
+
+    /// `x * x`, element by element.
+    ///
+    /// # Errors
+    /// The dtype is not a number.
+    pub fn square(&self) -> Result<Tensor> {
+        if !self.dtype().is_float() {
+            return self.mul(self);
+        }
+        let y = apply("square", Unary::Square, self)?;
+        Ok(record(y, &[self], || Square { x: self.clone() }))
+    }
+
+    /// The square root of each element; NaN for negative ones.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn sqrt(&self) -> Result<Tensor> {
+        let y = apply("sqrt", Unary::Sqrt, self)?;
+        Ok(record(y.clone(), &[self], || Sqrt { y }))
+    }
+
+    /// `1 / sqrt(x)`, element by element.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn rsqrt(&self) -> Result<Tensor> {
+        let y = apply("rsqrt", Unary::Rsqrt, self)?;
+        Ok(record(y.clone(), &[self], || Rsqrt { y }))
+    }
+
+    /// `1 / x`, element by element.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn reciprocal(&self) -> Result<Tensor> {
+        let y = apply("reciprocal", Unary::Reciprocal, self)?;
+        Ok(record(y.clone(), &[self], || Reciprocal { y }))
+    }
+
+    /// `e` to the power of each element.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// let y = Tensor::new([0f64, 1.0])?.exp()?.to_vec::<f64>()?;
+    /// assert_eq!(y[0], 1.0);
+    /// assert!((y[1] - std::f64::consts::E).abs() < 1e-15);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn exp(&self) -> Result<Tensor> {
+        let y = apply("exp", Unary::Exp, self)?;
+        Ok(record(y.clone(), &[self], || Exp { y }))
+    }
+
+    /// `exp(x) - 1`, exact near 0.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn expm1(&self) -> Result<Tensor> {
+        let y = apply("expm1", Unary::Expm1, self)?;
+        Ok(record(y.clone(), &[self], || Expm1 { y }))
+    }
+
+    /// The natural logarithm of each element.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn log(&self) -> Result<Tensor> {
+        let y = apply("log", Unary::Ln, self)?;
+        Ok(record(y, &[self], || Log { x: self.clone() }))
+    }
+
+    /// `log(1 + x)`, exact near 0.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn log1p(&self) -> Result<Tensor> {
+        let y = apply("log1p", Unary::Log1p, self)?;
+        Ok(record(y, &[self], || Log1p { x: self.clone() }))
+    }
+
+    /// The sine of each element, in radians.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn sin(&self) -> Result<Tensor> {
+        let y = apply("sin", Unary::Sin, self)?;
+        Ok(record(y, &[self], || Sin { x: self.clone() }))
+    }
+
+    /// The cosine of each element, in radians.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn cos(&self) -> Result<Tensor> {
+        let y = apply("cos", Unary::Cos, self)?;
+        Ok(record(y, &[self], || Cos { x: self.clone() }))
+    }
+
+    /// The hyperbolic tangent of each element.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn tanh(&self) -> Result<Tensor> {
+        let y = apply("tanh", Unary::Tanh, self)?;
+        Ok(record(y.clone(), &[self], || Tanh { y }))
+    }
+
+    /// The error function `2/sqrt(pi) * integral of exp(-t^2) from 0 to x`.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn erf(&self) -> Result<Tensor> {
+        let y = apply("erf", Unary::Erf, self)?;
+        Ok(record(y, &[self], || Erf { x: self.clone() }))
+    }
+
+    /// -1, 0 or 1 by the sign of each element; NaN stays NaN. The gradient is 0.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn sign(&self) -> Result<Tensor> {
+        Ok(record(apply("sign", Unary::Sign, self)?, &[self], || Step))
+    }
+
+    /// The largest whole number not above each element. The gradient is 0.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn floor(&self) -> Result<Tensor> {
+        Ok(record(apply("floor", Unary::Floor, self)?, &[self], || Step))
+    }
+
+    /// The smallest whole number not below each element. The gradient is 0.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn ceil(&self) -> Result<Tensor> {
+        Ok(record(apply("ceil", Unary::Ceil, self)?, &[self], || Step))
+    }
+
+    /// The nearest whole number, halves to the even one. The gradient is 0.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn round(&self) -> Result<Tensor> {
+        Ok(record(apply("round", Unary::Round, self)?, &[self], || Step))
+    }
+}
+
+/// The rule of functions that are flat between their steps.
+#[derive(Debug)]
+struct Step;
+impl Rule for Step {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.zeros_like()])
+    }
+}
+
+/// `g * (1 - y^2)` in one pass.
+fn tanh_grad(g: &Tensor, y: &Tensor) -> Result<Tensor> {
+    let value =
+        dispatch!(float "tanh", g.dtype(), T => Value::binary::<T>("tanh", Binary::TanhGrad, &g.value, &y.value)?);
+    Ok(record(value, &[g, y], || TanhGrad { g: g.clone(), y: y.clone() }))
+}
+
+#[derive(Debug)]
+struct TanhGrad {
+    g: Tensor,
+    y: Tensor,
+}
+impl Rule for TanhGrad {
+    fn backward(&self, cx: &Cx<'_>, h: &Tensor) -> Result<Grads> {
+        cx.each([&|| tanh_grad(h, &self.y), &|| h.mul(&self.g)?.mul(&self.y)?.mul_scalar(-2.0)])
+    }
+}
+
+#[derive(Debug)]
+struct Neg;
+impl Rule for Neg {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.neg()])
+    }
+}
+
+#[derive(Debug)]
+struct Abs {
+    x: Tensor,
+}
+impl Rule for Abs {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.mul(&self.x.sign()?)])
+    }
+}
+
+#[derive(Debug)]
+struct Square {
+    x: Tensor,
+}
+impl Rule for Square {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.mul(&self.x.mul_scalar(2.0)?)])
+    }
+}
+
+#[derive(Debug)]
+struct Sqrt {
+    y: Value,
+}
+impl Rule for Sqrt {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.div(&cx.output(&self.y).mul_scalar(2.0)?)])
+    }
+}
+
+#[derive(Debug)]
+struct Rsqrt {
+    y: Value,
+}
+impl Rule for Rsqrt {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.mul(&cx.output(&self.y).pow_scalar(3.0)?.mul_scalar(-0.5)?)])
+    }
+}
+
+#[derive(Debug)]
+struct Reciprocal {
+    y: Value,
+}
+impl Rule for Reciprocal {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.mul(&cx.output(&self.y).square()?.neg()?)])
+    }
+}
+
+#[derive(Debug)]
+struct Exp {
+    y: Value,
+}
+impl Rule for Exp {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.mul(&cx.output(&self.y))])
+    }
+}
+
+#[derive(Debug)]
+struct Expm1 {
+    y: Value,
+}
+impl Rule for Expm1 {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.mul(&cx.output(&self.y).add_scalar(1.0)?)])
+    }
+}
+
+#[derive(Debug)]
+struct Log {
+    x: Tensor,
+}
+impl Rule for Log {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.div(&self.x)])
+    }
+}
+
+#[derive(Debug)]
+struct Log1p {
+    x: Tensor,
+}
+impl Rule for Log1p {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.div(&self.x.add_scalar(1.0)?)])
+    }
+}
+
+#[derive(Debug)]
+struct Sin {
+    x: Tensor,
+}
+impl Rule for Sin {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.mul(&self.x.cos()?)])
+    }
+}
+
+#[derive(Debug)]
+struct Cos {
+    x: Tensor,
+}
+impl Rule for Cos {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.mul(&self.x.sin()?.neg()?)])
+    }
+}
+
+#[derive(Debug)]
+struct Tanh {
+    y: Value,
+}
+impl Rule for Tanh {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| tanh_grad(g, &cx.output(&self.y))])
+    }
+}
+
+#[derive(Debug)]
+struct Erf {
+    x: Tensor,
+}
+impl Rule for Erf {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.mul(&self.x.square()?.neg()?.exp()?.mul_scalar(FRAC_2_SQRT_PI)?)])
+    }
+}

@@ -1,0 +1,398 @@
+//! Views: other shapes, orders and parts of the same memory. Each family holds its own adjoint:
+//! reshape ↔ reshape, permute ↔ inverse permute, expand ↔ sum, slice ↔ embed.
+
+use smallvec::SmallVec;
+
+use crate::dtype::{Element, dispatch};
+use crate::error::{Error, Result};
+use crate::layout::{Layout, Reshape};
+use crate::shape::{Axes, Shape, axis_of};
+use crate::tape::{Cx, Grads, Rule, Tensor, record};
+use crate::value::{Value, copy_into};
+
+impl Tensor {
+    fn reshaped(&self, shape: &Shape) -> Result<Tensor> {
+        if shape == self.shape() {
+            return Ok(self.clone());
+        }
+        let value = match self.value.layout.reshape(shape) {
+            Some(layout) => self.value.with_layout(layout),
+            None => {
+                let copy = self.value.copy()?;
+                copy.with_layout(Layout::contiguous(shape.clone()))
+            }
+        };
+        Ok(record(value, &[self], || ReshapeRule { from: self.shape().clone() }))
+    }
+
+    /// The same elements in another shape; one size may be -1. Copies only if the strides leave no other way.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// let x = Tensor::arange(0i64, 6, 1)?;
+    /// assert_eq!(x.reshape([2, -1])?.shape(), &[2, 3]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The number of elements differs.
+    pub fn reshape(&self, shape: impl Into<Reshape>) -> Result<Tensor> {
+        self.reshaped(&shape.into().resolve("reshape", self.shape())?)
+    }
+
+    /// As [`reshape`](Self::reshape), but never a copy.
+    ///
+    /// # Errors
+    /// The number of elements differs, or the strides do not allow a view.
+    pub fn view(&self, shape: impl Into<Reshape>) -> Result<Tensor> {
+        let shape = shape.into().resolve("view", self.shape())?;
+        if self.value.layout.reshape(&shape).is_none() {
+            let message = format!(
+                "shape {:?} with strides {:?} cannot be seen as {shape:?} without a copy; use reshape",
+                self.shape(),
+                self.strides()
+            );
+            return Err(Error::shape("view", message));
+        }
+        self.reshaped(&shape)
+    }
+
+    /// Merges the dimensions from `start` to `end`, both included, into one.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// assert_eq!(Tensor::zeros([8, 16, 5, 5])?.flatten(1, -1)?.shape(), &[8, 400]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An axis is out of range, or `start` lies behind `end`.
+    pub fn flatten(&self, start: isize, end: isize) -> Result<Tensor> {
+        let (a, b) = (axis_of("flatten", start, self.rank())?, axis_of("flatten", end, self.rank())?);
+        if a > b {
+            return Err(Error::argument(
+                "flatten",
+                format!("start {start} lies behind end {end} in {:?}", self.shape()),
+            ));
+        }
+        if self.rank() == 0 {
+            return self.reshaped(&Shape::from([1]));
+        }
+        let dims = self.dims();
+        let mut shape: Vec<usize> = dims[..a].to_vec();
+        shape.push(dims[a..=b].iter().product());
+        shape.extend(&dims[b + 1..]);
+        self.reshaped(&Shape::from(shape))
+    }
+
+    /// The dimensions in another order.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// assert_eq!(Tensor::zeros([2, 3, 4])?.permute([2, 0, -2])?.shape(), &[4, 2, 3]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `axes` does not name each dimension once.
+    pub fn permute(&self, axes: impl Into<Axes>) -> Result<Tensor> {
+        let axes = axes.into();
+        let order = axes.list("permute", self.rank())?;
+        axes.mask("permute", self.rank())?;
+        if order.len() != self.rank() {
+            return Err(Error::shape(
+                "permute",
+                format!("{} axes for the {} dimensions of {:?}", order.len(), self.rank(), self.shape()),
+            ));
+        }
+        Ok(self.permuted(&order))
+    }
+
+    fn permuted(&self, order: &[usize]) -> Tensor {
+        let value = self.value.with_layout(self.value.layout.permute(order));
+        record(value, &[self], || Permute { order: SmallVec::from_slice(order) })
+    }
+
+    /// Exchanges two dimensions.
+    ///
+    /// # Errors
+    /// An axis is out of range.
+    pub fn transpose(&self, a: isize, b: isize) -> Result<Tensor> {
+        let (a, b) = (axis_of("transpose", a, self.rank())?, axis_of("transpose", b, self.rank())?);
+        if a == b {
+            return Ok(self.clone());
+        }
+        let mut order: SmallVec<[usize; 6]> = (0..self.rank()).collect();
+        order.swap(a, b);
+        Ok(self.permuted(&order))
+    }
+
+    /// The transpose of a matrix; vectors and scalars stay as they are.
+    ///
+    /// # Errors
+    /// There are more than two dimensions.
+    pub fn t(&self) -> Result<Tensor> {
+        match self.rank() {
+            0 | 1 => Ok(self.clone()),
+            2 => self.transpose(0, 1),
+            _ => Err(Error::shape("t", format!("needs at most 2 dimensions, got {:?}; use transpose", self.shape()))),
+        }
+    }
+
+    /// Repeats dimensions of size 1, and adds leading ones, without a copy.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// let x = Tensor::new([[1i64], [2]])?.expand([2, 3])?;
+    /// assert_eq!(x.to_vec::<i64>()?, [1, 1, 1, 2, 2, 2]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A dimension that is not 1 differs, or the new shape has fewer dimensions.
+    pub fn expand(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        if &shape == self.shape() {
+            return Ok(self.clone());
+        }
+        let lead = shape.len().checked_sub(self.rank());
+        if lead.is_none_or(|lead| self.dims().iter().zip(&shape[lead..]).any(|(&from, &to)| from != to && from != 1)) {
+            return Err(Error::shape(
+                "expand",
+                format!("{:?} cannot be expanded to {shape:?}; only sizes of 1 can be repeated", self.shape()),
+            ));
+        }
+        shape.checked_numel("expand")?;
+        let value = self.value.with_layout(self.value.layout.expand(&shape));
+        Ok(record(value, &[self], || Expand { from: self.shape().clone() }))
+    }
+
+    /// [`expand`](Self::expand) under NumPy's name.
+    ///
+    /// # Errors
+    /// As [`expand`](Self::expand).
+    pub fn broadcast_to(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        self.expand(shape)
+    }
+
+    /// Sums over what [`expand`](Self::expand) repeated to get from `shape` to this one.
+    pub(crate) fn sum_to(&self, shape: &Shape) -> Result<Tensor> {
+        let lead = self.rank() - shape.len();
+        let axes: Vec<isize> = (0..self.rank())
+            .filter(|&a| a < lead || (shape[a - lead] == 1 && self.dims()[a] != 1))
+            .map(|a| a as isize)
+            .collect();
+        if axes.is_empty() { self.reshaped(shape) } else { self.sum_dim(axes, true)?.reshaped(shape) }
+    }
+
+    /// `count` positions of `axis` from `start` on, `step` apart; all known to fit.
+    pub(crate) fn sliced(&self, axis: usize, start: usize, count: usize, step: usize) -> Tensor {
+        let value = self.value.with_layout(self.value.layout.slice(axis, start, count, step));
+        record(value, &[self], || Slice { axis, start, step, size: self.dims()[axis] })
+    }
+
+    /// `len` positions of an axis from `start` on, which may count from the end.
+    ///
+    /// # Errors
+    /// The axis or a position is out of range.
+    pub fn narrow(&self, axis: isize, start: isize, len: usize) -> Result<Tensor> {
+        let at = axis_of("narrow", axis, self.rank())?;
+        let size = *self.dims().get(at).ok_or(Error::Axis { op: "narrow", axis, rank: 0 })?;
+        let from = if start < 0 { start.saturating_add(size as isize) } else { start };
+        if from < 0 || (from as usize).checked_add(len).is_none_or(|end| end > size) {
+            return Err(Error::argument(
+                "narrow",
+                format!("positions {start} to {start} + {len} do not fit in dimension {at} of size {size}"),
+            ));
+        }
+        Ok(self.sliced(at, from as usize, len, 1))
+    }
+
+    /// Every `step`-th position of an axis from `start` up to, without, `end`; bounds are clamped as in Python.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// assert_eq!(Tensor::arange(0i64, 10, 1)?.slice(0, 1, Some(-1), 3)?.to_vec::<i64>()?, [1, 4, 7]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The axis is out of range or `step` is 0.
+    pub fn slice(&self, axis: isize, start: isize, end: Option<isize>, step: usize) -> Result<Tensor> {
+        let at = axis_of("slice", axis, self.rank())?;
+        let size = *self.dims().get(at).ok_or(Error::Axis { op: "slice", axis, rank: 0 })?;
+        if step == 0 {
+            return Err(Error::argument("slice", "step is 0; it must be at least 1"));
+        }
+        let (start, len) = crate::index::clamp(start, end, size);
+        Ok(self.sliced(at, start, len.div_ceil(step), step))
+    }
+
+    /// One position of an axis, which disappears. Negative positions count from the end.
+    ///
+    /// # Errors
+    /// The axis or the position is out of range.
+    pub fn select(&self, axis: isize, index: isize) -> Result<Tensor> {
+        let at = axis_of("select", axis, self.rank())?;
+        let size = *self.dims().get(at).ok_or(Error::Axis { op: "select", axis, rank: 0 })?;
+        let position = if index < 0 { index.saturating_add(size as isize) } else { index };
+        if position < 0 || position as usize >= size {
+            return Err(Error::Index { op: "select", index: index as i64, axis: at, size });
+        }
+        let row = self.sliced(at, position as usize, 1, 1);
+        let value = row.value.with_layout(row.value.layout.remove(at));
+        Ok(record(value, &[&row], || ReshapeRule { from: row.shape().clone() }))
+    }
+
+    /// Removes dimensions of size 1: all of them with `()`, or those named (others than 1 stay).
+    ///
+    /// # Errors
+    /// An axis is out of range or named twice.
+    pub fn squeeze(&self, axes: impl Into<Axes>) -> Result<Tensor> {
+        let mask = axes.into().mask("squeeze", self.rank())?;
+        let kept = self.dims().iter().zip(&mask).filter(|&(&size, &named)| !(named && size == 1));
+        self.reshaped(&Shape(kept.map(|(&size, _)| size).collect()))
+    }
+
+    /// Adds a dimension of size 1 before `axis`; -1 adds it at the end.
+    ///
+    /// # Errors
+    /// The axis is out of range.
+    pub fn unsqueeze(&self, axis: isize) -> Result<Tensor> {
+        let at = axis_of("unsqueeze", axis, self.rank() + 1)?;
+        let value = self.value.with_layout(self.value.layout.insert(at));
+        Ok(record(value, &[self], || ReshapeRule { from: self.shape().clone() }))
+    }
+
+    /// Windows of `size` along an axis, `step` apart: the axis counts the windows, a new last axis lies inside of them.
+    /// PyTorch: `Tensor.unfold`.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// let x = Tensor::arange(0i64, 5, 1)?.unfold_dim(0, 3, 2)?;
+    /// assert_eq!((x.dims(), x.to_vec::<i64>()?), (&[2, 3][..], vec![0, 1, 2, 2, 3, 4]));
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The axis is out of range, `size` is larger than it, or `step` is 0.
+    pub fn unfold_dim(&self, axis: isize, size: usize, step: usize) -> Result<Tensor> {
+        let at = axis_of("unfold", axis, self.rank())?;
+        let length = *self.dims().get(at).ok_or(Error::Axis { op: "unfold", axis, rank: 0 })?;
+        if size > length || step == 0 {
+            let message = format!("windows of {size} in steps of {step} do not fit in dimension {at} of size {length}");
+            return Err(Error::argument("unfold", message));
+        }
+        let value = self.value.with_layout(self.value.layout.windows(at, size, step));
+        Ok(record(value, &[self], || Unfold { axis: at, step, length }))
+    }
+
+    /// The same elements in row-major order; copies only if they are not.
+    ///
+    /// # Errors
+    /// The copy does not fit in memory.
+    pub fn contiguous(&self) -> Result<Tensor> {
+        if self.is_contiguous() {
+            return Ok(self.clone());
+        }
+        Ok(record(self.value.copy()?, &[self], || ReshapeRule { from: self.shape().clone() }))
+    }
+}
+
+#[derive(Debug)]
+struct ReshapeRule {
+    from: Shape,
+}
+impl Rule for ReshapeRule {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.reshaped(&self.from)])
+    }
+}
+
+#[derive(Debug)]
+struct Permute {
+    order: SmallVec<[usize; 6]>,
+}
+impl Rule for Permute {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        let mut inverse: SmallVec<[usize; 6]> = SmallVec::from_elem(0, self.order.len());
+        for (to, &from) in self.order.iter().enumerate() {
+            inverse[from] = to;
+        }
+        cx.each([&|| Ok(g.permuted(&inverse))])
+    }
+}
+
+#[derive(Debug)]
+struct Expand {
+    from: Shape,
+}
+impl Rule for Expand {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.sum_to(&self.from)])
+    }
+}
+
+#[derive(Debug)]
+struct Slice {
+    axis: usize,
+    start: usize,
+    step: usize,
+    size: usize,
+}
+impl Rule for Slice {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| embed(g, self.axis, self.start, self.step, self.size)])
+    }
+}
+
+/// The adjoint of a slice: zeros along `axis` to `size`, with `x` at the positions that the slice took.
+pub(super) fn embed(x: &Tensor, axis: usize, start: usize, step: usize, size: usize) -> Result<Tensor> {
+    let count = x.dims()[axis];
+    let mut shape = x.shape().clone();
+    shape.0[axis] = size;
+    let value = dispatch!(x.dtype(), T => embedded::<T>(x, &shape, axis, start, step)?);
+    Ok(record(value, &[x], || Embed { axis, start, step, count }))
+}
+
+fn embedded<T: Element>(x: &Tensor, shape: &Shape, axis: usize, start: usize, step: usize) -> Result<Value> {
+    let (source, part) =
+        (x.value.contiguous()?, Layout::contiguous(shape.clone()).slice(axis, start, x.dims()[axis], step));
+    Value::build("slice", shape, |y: &mut [T]| {
+        y.fill(T::default());
+        copy_into(source.slice::<T>(), y, &part);
+    })
+}
+
+#[derive(Debug)]
+struct Embed {
+    axis: usize,
+    start: usize,
+    step: usize,
+    count: usize,
+}
+impl Rule for Embed {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| Ok(g.sliced(self.axis, self.start, self.count, self.step))])
+    }
+}
+
+#[derive(Debug)]
+struct Unfold {
+    axis: usize,
+    step: usize,
+    length: usize,
+}
+impl Rule for Unfold {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        // Position i of every window goes back to where it was taken: a slice for each i.
+        cx.each([&|| {
+            let size = g.dims()[g.rank() - 1];
+            let place = |i: usize| embed(&g.select(-1, i as isize)?, self.axis, i, self.step, self.length);
+            if size == 0 {
+                return embed(&g.sum_dim(-1, false)?, self.axis, 0, self.step, self.length);
+            }
+            (1..size).try_fold(place(0)?, |sum, i| sum.add(&place(i)?))
+        }])
+    }
+}

@@ -1,0 +1,217 @@
+//! Parameters: leaves whose values an optimizer replaces, and state that layers keep beside them.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tape::{Node, Tensor, no_grad};
+
+/// A learned tensor of a layer. Clones are the same parameter, so that weights can be shared.
+///
+/// ```
+/// use gabor_tensor::{Parameter, Tensor};
+/// let w = Parameter::new(Tensor::ones([2])?)?;
+/// w.tensor().square()?.sum()?.backward()?;
+/// w.update(|w, grad| w - grad * 0.25)?;
+/// assert_eq!(w.tensor().to_vec::<f32>()?, [0.5, 0.5]);
+/// # Ok::<(), gabor_tensor::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Parameter {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    leaf: Arc<Node>,
+    cell: RwLock<Held>,
+}
+
+struct Held {
+    tensor: Tensor,
+    frozen: bool,
+}
+
+impl Parameter {
+    /// A parameter that starts with the elements of `tensor`.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    pub fn new(tensor: Tensor) -> Result<Self> {
+        let tensor = tensor.detach().requires_grad_()?;
+        let leaf = tensor.node.clone().expect("requires_grad_ makes a leaf");
+        Ok(Parameter { shared: Arc::new(Shared { leaf, cell: RwLock::new(Held { tensor, frozen: false }) }) })
+    }
+
+    /// The current value: a leaf of the graph, or a plain tensor while the parameter is frozen.
+    pub fn tensor(&self) -> Tensor {
+        let held = self.shared.cell.read().unwrap_or_else(PoisonError::into_inner);
+        if held.frozen { held.tensor.detach() } else { held.tensor.clone() }
+    }
+
+    /// The sizes of its dimensions.
+    pub fn shape(&self) -> Shape {
+        self.tensor().shape().clone()
+    }
+
+    /// The type of its elements.
+    pub fn dtype(&self) -> DType {
+        self.tensor().dtype()
+    }
+
+    /// The gradient that [`Tensor::backward`] stored, if any.
+    pub fn grad(&self) -> Option<Tensor> {
+        self.shared.leaf.slot()?.clone().map(Tensor::plain)
+    }
+
+    /// Forgets the stored gradient.
+    pub fn zero_grad(&self) {
+        self.set_stored(None);
+    }
+
+    /// Replaces the stored gradient, for instance after clipping.
+    ///
+    /// # Errors
+    /// `grad` has another shape or dtype.
+    pub fn set_grad(&self, grad: &Tensor) -> Result<()> {
+        self.check("set_grad", grad)?;
+        self.set_stored(Some(grad.value.contiguous()?));
+        Ok(())
+    }
+
+    fn set_stored(&self, grad: Option<crate::value::Value>) {
+        if let Some(mut slot) = self.shared.leaf.slot() {
+            *slot = grad;
+        }
+    }
+
+    /// Replaces the value.
+    ///
+    /// # Errors
+    /// `value` has another shape or dtype.
+    pub fn set(&self, value: &Tensor) -> Result<()> {
+        self.check("set", value)?;
+        let value = value.value.contiguous()?;
+        self.shared.cell.write().unwrap_or_else(PoisonError::into_inner).tensor.value = value;
+        Ok(())
+    }
+
+    fn check(&self, op: &'static str, tensor: &Tensor) -> Result<()> {
+        let own = self.tensor();
+        if own.shape() != tensor.shape() {
+            return Err(Error::shape(
+                op,
+                format!("the parameter has shape {:?} and the tensor {:?}", own.shape(), tensor.shape()),
+            ));
+        }
+        if own.dtype() != tensor.dtype() {
+            return Err(Error::DTypes { op, lhs: own.dtype(), rhs: tensor.dtype() });
+        }
+        Ok(())
+    }
+
+    /// Replaces the value by `f(value, gradient)`, without recording. Does nothing while there is no gradient.
+    ///
+    /// # Errors
+    /// `f` gives another shape or dtype.
+    pub fn update(&self, f: impl FnOnce(&Tensor, &Tensor) -> Tensor) -> Result<()> {
+        match self.grad() {
+            Some(grad) => self.set(&no_grad(|| f(&self.tensor().detach(), &grad))),
+            None => Ok(()),
+        }
+    }
+
+    /// Changes the elements in place (row-major), copying them first only if somebody else still holds them.
+    ///
+    /// # Errors
+    /// `T` is not the dtype of the parameter.
+    pub fn modify<T: Element, R>(&self, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
+        let mut held = self.shared.cell.write().unwrap_or_else(PoisonError::into_inner);
+        let value = &mut held.tensor.value;
+        if value.dtype() != T::DTYPE {
+            return Err(Error::DTypes { op: "modify", lhs: value.dtype(), rhs: T::DTYPE });
+        }
+        if value.unique::<T>().is_none() {
+            *value = value.copy()?;
+        }
+        Ok(f(value.unique().expect("a copy has one owner")))
+    }
+
+    /// Freezes (`false`) or unfreezes the parameter.
+    pub fn requires_grad_(&self, on: bool) {
+        self.shared.cell.write().unwrap_or_else(PoisonError::into_inner).frozen = !on;
+    }
+
+    /// Whether gradients are recorded for it.
+    pub fn requires_grad(&self) -> bool {
+        !self.shared.cell.read().unwrap_or_else(PoisonError::into_inner).frozen
+    }
+
+    /// A number that only clones of this parameter share.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+}
+
+impl std::fmt::Debug for Parameter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Parameter({} {:?})", self.dtype(), self.shape())
+    }
+}
+
+/// A tensor that a layer keeps without learning it, such as running statistics. Clones share it.
+///
+/// ```
+/// use gabor_tensor::{State, Tensor};
+/// let mean = State::new(Tensor::zeros([3])?);
+/// mean.set(&Tensor::ones([3])?)?;
+/// assert_eq!(mean.tensor().to_vec::<f32>()?, [1.0; 3]);
+/// # Ok::<(), gabor_tensor::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct State {
+    cell: Arc<RwLock<Tensor>>,
+}
+
+impl State {
+    /// State that starts as `tensor`.
+    pub fn new(tensor: Tensor) -> Self {
+        State { cell: Arc::new(RwLock::new(tensor.detach())) }
+    }
+
+    /// The current value.
+    pub fn tensor(&self) -> Tensor {
+        self.cell.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the value.
+    ///
+    /// # Errors
+    /// `value` has another shape or dtype.
+    pub fn set(&self, value: &Tensor) -> Result<()> {
+        let mut held = self.cell.write().unwrap_or_else(PoisonError::into_inner);
+        if held.shape() != value.shape() {
+            return Err(Error::shape(
+                "set",
+                format!("the state has shape {:?} and the tensor {:?}", held.shape(), value.shape()),
+            ));
+        }
+        if held.dtype() != value.dtype() {
+            return Err(Error::DTypes { op: "set", lhs: held.dtype(), rhs: value.dtype() });
+        }
+        *held = value.detach();
+        Ok(())
+    }
+
+    /// A number that only clones of this state share.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.cell).addr()
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tensor = self.tensor();
+        write!(f, "State({} {:?})", tensor.dtype(), tensor.shape())
+    }
+}

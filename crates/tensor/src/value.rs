@@ -1,0 +1,167 @@
+//! Values: a storage and a layout, the arrays below the tape. Operators compute here, without gradients.
+
+use kernels::buffer::Buffer;
+use kernels::copy::copy_strided;
+use kernels::elementwise::{self, Binary, Compare, Operand, Unary};
+
+use crate::dtype::{DType, Element, Float, Number, dispatch};
+use crate::error::Result;
+use crate::layout::Layout;
+use crate::runs::Runs;
+use crate::shape::Shape;
+use crate::storage::{Storage, unfilled};
+
+/// A plain array: what a tensor holds besides its memory of how it was made.
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    pub(crate) storage: Storage,
+    pub(crate) layout: Layout,
+}
+
+impl Value {
+    /// A contiguous array; `buffer` has as many elements as `shape`.
+    pub(crate) fn new<T: Element>(buffer: Buffer<T>, shape: Shape) -> Value {
+        debug_assert_eq!(buffer.len(), shape.numel());
+        Value { storage: T::wrap(buffer), layout: Layout::contiguous(shape) }
+    }
+
+    /// An array whose elements `fill` writes, all of them.
+    pub(crate) fn build<T: Element>(op: &'static str, shape: &Shape, fill: impl FnOnce(&mut [T])) -> Result<Value> {
+        let mut buffer = unfilled::<T>(op, shape)?;
+        fill(buffer.get_mut().expect("a new buffer has one owner"));
+        Ok(Value::new(buffer, shape.clone()))
+    }
+
+    pub(crate) fn full<T: Element>(op: &'static str, shape: &Shape, value: T) -> Result<Value> {
+        Value::build(op, shape, |y: &mut [T]| y.fill(value))
+    }
+
+    pub(crate) fn dtype(&self) -> DType {
+        self.storage.dtype()
+    }
+
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.layout.shape
+    }
+
+    pub(crate) fn with_layout(&self, layout: Layout) -> Value {
+        Value { storage: self.storage.clone(), layout }
+    }
+
+    /// The elements in row-major order; the value must be contiguous and of this dtype.
+    pub(crate) fn slice<T: Element>(&self) -> &[T] {
+        debug_assert!(self.layout.is_contiguous());
+        &self.storage.slice::<T>()[self.layout.offset..self.layout.offset + self.layout.numel()]
+    }
+
+    /// The same elements in row-major order, copied only if they are not.
+    pub(crate) fn contiguous(&self) -> Result<Value> {
+        if self.layout.is_contiguous() { Ok(self.clone()) } else { self.copy() }
+    }
+
+    /// A new row-major array of the same elements.
+    pub(crate) fn copy(&self) -> Result<Value> {
+        dispatch!(self.dtype(), T => {
+            let (l, x) = (&self.layout, self.storage.slice::<T>());
+            Value::build("contiguous", &l.shape, |y: &mut [T]| copy_strided(x, l.offset, &l.shape, &l.strides, y))
+        })
+    }
+
+    /// The elements for writing, if nobody else holds the buffer and they fill it in row-major order.
+    pub(crate) fn unique<T: Element>(&mut self) -> Option<&mut [T]> {
+        let n = self.layout.numel();
+        if !self.layout.is_contiguous() {
+            return None;
+        }
+        let start = self.layout.offset;
+        T::peek_mut(&mut self.storage)?.get_mut()?.get_mut(start..start + n)
+    }
+
+    /// `f(x)` for each element.
+    pub(crate) fn unary<T: Element + Float>(&self, name: &'static str, op: Unary) -> Result<Value> {
+        let x = self.contiguous()?;
+        Value::build(name, x.shape(), |y: &mut [T]| elementwise::unary(op, x.slice(), y))
+    }
+
+    /// `f(a, b)` for each pair of elements; both have the same shape.
+    pub(crate) fn binary<T: Element + Number>(name: &'static str, op: Binary, a: &Value, b: &Value) -> Result<Value> {
+        zip::<T, T>(name, a, b, |a, b, y| elementwise::binary(op, a, b, y))
+    }
+
+    /// Where `f(a, b)` holds; both have the same shape.
+    pub(crate) fn compare<T: Element>(name: &'static str, op: Compare, a: &Value, b: &Value) -> Result<Value> {
+        zip::<T, bool>(name, a, b, |a, b, y| elementwise::compare(op, a, b, y))
+    }
+
+    /// The elements of `self` as type `U`.
+    pub(crate) fn cast<U: Element>(&self) -> Result<Value> {
+        if self.dtype() == U::DTYPE {
+            return Ok(self.clone());
+        }
+        let x = self.contiguous()?;
+        dispatch!(self.dtype(), T => {
+            Value::build("to_dtype", x.shape(), |y: &mut [U]| elementwise::cast::<T, U>(x.slice(), y))
+        })
+    }
+
+    /// Adds `other` of the same shape and dtype: into this buffer if nobody else sees it.
+    pub(crate) fn plus(mut self, other: &Value) -> Result<Value> {
+        dispatch!(number "add", self.dtype(), T => {
+            if other.layout.is_contiguous() {
+                if let Some(y) = self.unique::<T>() {
+                    elementwise::binary_in_place(Binary::Add, y, Operand::Slice(other.slice()));
+                    return Ok(self);
+                }
+            }
+            Value::binary::<T>("add", Binary::Add, &self, other)
+        })
+    }
+}
+
+/// Runs `f` over pairs of stretches of `a` and `b` that have the same shape.
+fn zip<T: Element, U: Element>(
+    name: &'static str,
+    a: &Value,
+    b: &Value,
+    f: impl Fn(Operand<'_, T>, Operand<'_, T>, &mut [U]),
+) -> Result<Value> {
+    let shape = a.shape();
+    let whole = a.layout.is_contiguous() && b.layout.is_contiguous();
+    if whole {
+        return Value::build(name, shape, |y: &mut [U]| f(Operand::Slice(a.slice()), Operand::Slice(b.slice()), y));
+    }
+    let runs = Runs::new([&a.layout, &b.layout]);
+    // Operands with gaps inside of a run, or with very short runs, are cheaper to copy once.
+    if runs.strides.iter().any(|&s| s > 1) || (runs.len < 4 && shape.numel() > 64) {
+        return zip(name, &a.copy()?, &b.copy()?, f);
+    }
+    let (xs, ys) = (a.storage.slice::<T>(), b.storage.slice::<T>());
+    Value::build(name, shape, |out: &mut [U]| {
+        let mut rest = out;
+        runs.for_each(|[i, j]| {
+            let (y, tail) = std::mem::take(&mut rest).split_at_mut(runs.len);
+            rest = tail;
+            let x = stretch(xs, i, runs.strides[0], runs.len);
+            f(x, stretch(ys, j, runs.strides[1], runs.len), y);
+        });
+    })
+}
+
+/// The elements of one run: a stretch, or one element repeated.
+fn stretch<T: Element>(x: &[T], at: usize, stride: usize, len: usize) -> Operand<'_, T> {
+    if stride == 0 { Operand::Scalar(x[at]) } else { Operand::Slice(&x[at..at + len]) }
+}
+
+/// Writes `source`, in row-major order, to the elements of `into` that `part` names.
+pub(crate) fn copy_into<T: Element>(source: &[T], into: &mut [T], part: &Layout) {
+    let runs = Runs::new([part]);
+    let mut rows = source.chunks_exact(runs.len.max(1));
+    runs.for_each(|[at]| {
+        let row = rows.next().expect("the source has the shape of the part");
+        if runs.strides[0] == 1 {
+            into[at..at + row.len()].copy_from_slice(row);
+        } else {
+            into[at..].iter_mut().step_by(runs.strides[0].max(1)).zip(row).for_each(|(y, &v)| *y = v);
+        }
+    });
+}
