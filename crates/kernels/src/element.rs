@@ -1,11 +1,49 @@
 //! Element types.
 #![allow(missing_docs)]
-pub trait Element: Copy + Send + Sync + Default + PartialEq + 'static {}
-impl Element for f32 {}
-impl Element for f64 {}
-impl Element for i64 {}
-impl Element for u8 {}
-impl Element for bool {}
+pub trait Element: Copy + Send + Sync + Default + PartialEq + 'static {
+    fn to_f64(self) -> f64;
+    fn from_f64(v: f64) -> Self;
+}
+impl Element for f32 {
+    fn to_f64(self) -> f64 {
+        self as f64
+    }
+    fn from_f64(v: f64) -> Self {
+        v as f32
+    }
+}
+impl Element for f64 {
+    fn to_f64(self) -> f64 {
+        self as f64
+    }
+    fn from_f64(v: f64) -> Self {
+        v as f64
+    }
+}
+impl Element for i64 {
+    fn to_f64(self) -> f64 {
+        self as f64
+    }
+    fn from_f64(v: f64) -> Self {
+        v as i64
+    }
+}
+impl Element for u8 {
+    fn to_f64(self) -> f64 {
+        self as f64
+    }
+    fn from_f64(v: f64) -> Self {
+        v as u8
+    }
+}
+impl Element for bool {
+    fn to_f64(self) -> f64 {
+        f64::from(u8::from(self))
+    }
+    fn from_f64(v: f64) -> Self {
+        v != 0.0
+    }
+}
 pub trait Number: Element + PartialOrd {
     fn f(self) -> f64;
     fn of(v: f64) -> Self;

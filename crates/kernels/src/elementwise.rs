@@ -207,4 +207,8 @@ pub fn select<T: Element>(c: &[bool], a: Operand<T>, b: Operand<T>, y: &mut [T])
         *y = if c[i] { a.at(i) } else { b.at(i) }
     }
 }
-pub fn cast<A: Element, B: Element>(_x: &[A], _y: &mut [B]) {}
+pub fn cast<A: Element, B: Element>(x: &[A], y: &mut [B]) {
+    for (x, y) in x.iter().zip(y) {
+        *y = B::from_f64(x.to_f64());
+    }
+}

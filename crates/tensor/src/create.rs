@@ -88,7 +88,7 @@ impl Tensor {
     /// # Errors
     /// `step` is 0 or leads away from `end`, or a bound is not finite.
     pub fn arange<T: Element + Number>(start: T, end: T, step: T) -> Result<Tensor> {
-        let (first, last, by) = (start.to_f64(), end.to_f64(), step.to_f64());
+        let (first, last, by) = (Element::to_f64(start), Element::to_f64(end), Element::to_f64(step));
         let count = ((last - first) / by).ceil();
         if by == 0.0 || count < 0.0 || !count.is_finite() {
             return Err(Error::argument(
@@ -99,7 +99,7 @@ impl Tensor {
         let shape = Shape::from(count as usize);
         let value = Value::build("arange", &shape, |y: &mut [T]| {
             for (i, y) in y.iter_mut().enumerate() {
-                *y = T::of_f64(first + by * i as f64);
+                *y = <T as Element>::of_f64(first + by * i as f64);
             }
         })?;
         Ok(Tensor::plain(value))
@@ -116,13 +116,13 @@ impl Tensor {
     /// # Errors
     /// The shape does not fit in memory.
     pub fn linspace<T: Element + Number>(start: T, end: T, count: usize) -> Result<Tensor> {
-        let (first, last) = (start.to_f64(), end.to_f64());
+        let (first, last) = (Element::to_f64(start), Element::to_f64(end));
         let step = if count > 1 { (last - first) / (count - 1) as f64 } else { 0.0 };
         let value = Value::build("linspace", &Shape::from(count), |y: &mut [T]| {
             for (i, y) in y.iter_mut().enumerate() {
                 // From both ends, so that the last number is exact.
                 let v = if 2 * i < count { first + step * i as f64 } else { last - step * (count - 1 - i) as f64 };
-                *y = T::of_f64(v);
+                *y = <T as Element>::of_f64(v);
             }
         })?;
         Ok(Tensor::plain(value))

@@ -74,7 +74,7 @@ impl Printer {
                 })
         };
         let numbers: Vec<f64> = dispatch!(value.dtype(), T => {
-            value.slice::<T>().iter().enumerate().map(|(i, v)| if seen(i) { v.to_f64() } else { 0.0 }).collect()
+            value.slice::<T>().iter().enumerate().map(|(i, v)| if seen(i) { Element::to_f64(*v) } else { 0.0 }).collect()
         });
         let words: Vec<String> = match value.dtype() {
             DType::Bool => numbers.iter().map(|&v| (v != 0.0).to_string()).collect(),

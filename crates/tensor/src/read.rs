@@ -81,7 +81,7 @@ impl Tensor {
     /// # Errors
     /// There is not exactly one element.
     pub fn item(&self) -> Result<f64> {
-        dispatch!(self.dtype(), T => Ok(self.only::<T>()?.to_f64()))
+        dispatch!(self.dtype(), T => Ok(Element::to_f64(self.only::<T>()?)))
     }
 
     /// The only element.

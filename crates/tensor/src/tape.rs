@@ -65,6 +65,11 @@ impl Cx<'_> {
         }
     }
 
+    /// The number of inputs that the operation was recorded with.
+    pub(crate) fn inputs(&self) -> usize {
+        self.parents.len()
+    }
+
     /// A saved output as a tensor with its place in the graph.
     pub(crate) fn output(&self, value: &Value) -> Tensor {
         Tensor { value: value.clone(), node: Some(self.node.clone()) }

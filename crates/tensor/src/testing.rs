@@ -17,6 +17,11 @@ pub struct OpSpec {
     pub samples: fn() -> Vec<Sample>,
 }
 
+/// Every operator of the crate.
+pub fn all() -> impl Iterator<Item = &'static OpSpec> {
+    crate::ops::ALL.iter().copied().flatten()
+}
+
 type Call = Arc<dyn Fn(&[Tensor]) -> Result<Tensor> + Send + Sync>;
 
 /// One call of an operator. Floating inputs are f64.

@@ -2,12 +2,26 @@
 
 mod activation;
 mod arith;
+mod avg_pool2d;
 mod cast;
 mod cat;
 mod compare;
+mod conv2d;
+mod matmul;
+mod max_pool2d;
 mod reduce;
 mod select;
 mod unary;
 mod view;
+mod window;
 
 pub use activation::Gelu;
+pub use avg_pool2d::AvgPoolOptions;
+pub use conv2d::{Conv2dOptions, ConvTranspose2dOptions};
+pub use max_pool2d::PoolOptions;
+pub use window::Padding;
+
+/// Every operator with its samples.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) const ALL: &[&[crate::testing::OpSpec]] =
+    &[avg_pool2d::SPECS, conv2d::SPECS, matmul::SPECS, max_pool2d::SPECS];

@@ -1,0 +1,554 @@
+//! Two-dimensional convolution (cross-correlation) and its transpose.
+//!
+//! The convolution is the trilinear form `L(x, w, g) = <conv2d(x, w), g>`. `conv2d`, `conv2d_input` and `conv2d_weight` are
+//! its three partial derivatives, so each one's gradients are the other two, at every order.
+
+use kernels::conv::{self, ConvGeometry};
+
+use super::window::{Padding, Window, at_least_one, batched, unbatched};
+use crate::dtype::dispatch;
+use crate::error::{Error, Result};
+use crate::shape::{Pair, Shape};
+use crate::tape::{Cx, Grads, Rule, Tensor, record};
+use crate::value::Value;
+
+/// The arguments of a convolution besides its tensors.
+///
+/// ```
+/// use gabor_tensor::{Conv2dOptions, Padding};
+/// let options = Conv2dOptions::new().stride(2).padding((1, 2));
+/// assert_eq!(options.padding, Padding::from((1, 2)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2dOptions {
+    /// Steps of the window.
+    pub stride: Pair,
+    /// Zeros around the input.
+    pub padding: Padding,
+    /// Distance of the kernel's elements.
+    pub dilation: Pair,
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+}
+
+impl Default for Conv2dOptions {
+    fn default() -> Self {
+        Conv2dOptions { stride: Pair::from(1), padding: Padding::default(), dilation: Pair::from(1), groups: 1 }
+    }
+}
+
+impl Conv2dOptions {
+    /// Stride 1, no padding, dilation 1, one group.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the steps of the window.
+    #[must_use]
+    pub fn stride(mut self, stride: impl Into<Pair>) -> Self {
+        self.stride = stride.into();
+        self
+    }
+
+    /// Sets the zeros around the input.
+    #[must_use]
+    pub fn padding(mut self, padding: impl Into<Padding>) -> Self {
+        self.padding = padding.into();
+        self
+    }
+
+    /// Sets the distance of the kernel's elements.
+    #[must_use]
+    pub fn dilation(mut self, dilation: impl Into<Pair>) -> Self {
+        self.dilation = dilation.into();
+        self
+    }
+
+    /// Sets the number of groups.
+    #[must_use]
+    pub fn groups(mut self, groups: usize) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    fn check(&self, op: &'static str) -> Result<()> {
+        at_least_one(op, "stride", self.stride)?;
+        at_least_one(op, "dilation", self.dilation)?;
+        if self.groups == 0 {
+            return Err(Error::argument(op, "groups is 0; use 1 for an ordinary convolution"));
+        }
+        if self.padding == Padding::Same && self.stride != Pair::from(1) {
+            return Err(Error::argument(
+                op,
+                format!("padding 'same' needs stride 1, got {}; give the padding as numbers", self.stride),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Padding before and after, for a kernel of `k` along an axis with dilation `d`.
+    fn sides(&self, k: usize, d: usize, size: impl Fn(Pair) -> usize) -> Option<(usize, usize)> {
+        match self.padding {
+            Padding::Valid => Some((0, 0)),
+            Padding::Size(pair) => Some((size(pair), size(pair))),
+            Padding::Same => {
+                let total = k.saturating_sub(1).checked_mul(d)?;
+                Some((total / 2, total - total / 2))
+            }
+        }
+    }
+
+    /// The geometry of a convolution of `x` of shape `[N, C, H, W]` with `w` of shape `[O, C / groups, h, w]`.
+    fn geometry(&self, op: &'static str, x: &Shape, w: &Shape) -> Result<ConvGeometry> {
+        let too_large = || Error::TooLarge { op, shape: x.to_vec() };
+        let (top, bottom) = self.sides(w[2], self.dilation.h, |p| p.h).ok_or_else(too_large)?;
+        let (left, right) = self.sides(w[3], self.dilation.w, |p| p.w).ok_or_else(too_large)?;
+        let high = Window {
+            size: x[2],
+            kernel: w[2],
+            stride: self.stride.h,
+            before: top,
+            after: bottom,
+            dilation: self.dilation.h,
+        };
+        let wide = Window {
+            size: x[3],
+            kernel: w[3],
+            stride: self.stride.w,
+            before: left,
+            after: right,
+            dilation: self.dilation.w,
+        };
+        let (Some(out_h), Some(out_w)) = (high.places(false), wide.places(false)) else {
+            return Err(does_not_fit(op, x, w, high, wide));
+        };
+        let geometry = ConvGeometry {
+            batch: x[0],
+            in_channels: x[1],
+            in_h: x[2],
+            in_w: x[3],
+            out_channels: w[0],
+            kernel_h: w[2],
+            kernel_w: w[3],
+            stride: (self.stride.h, self.stride.w),
+            padding: (top, bottom, left, right),
+            dilation: (self.dilation.h, self.dilation.w),
+            groups: self.groups,
+            out_h,
+            out_w,
+        };
+        Shape::from([x[0], w[0], out_h, out_w]).checked_numel(op)?;
+        Ok(geometry)
+    }
+}
+
+#[cold]
+fn does_not_fit(op: &'static str, x: &Shape, w: &Shape, high: Window, wide: Window) -> Error {
+    let (Some(h), Some(v), Some(eh), Some(ew)) = (high.padded(), wide.padded(), high.extent(), wide.extent()) else {
+        return Error::argument(
+            op,
+            format!("kernel {}x{} with its dilation and padding is too large to compute with", w[2], w[3]),
+        );
+    };
+    let message = format!(
+        "the input is {}x{} ({h}x{v} with padding) but the kernel covers {eh}x{ew} (size {}x{}, dilation {}x{}); add padding, drop a \
+         pooling layer, or use larger images",
+        x[2], x[3], w[2], w[3], high.dilation, wide.dilation
+    );
+    Error::shape(op, message)
+}
+
+fn check_tensors(
+    op: &'static str,
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    bias_len: impl Fn(&Shape) -> usize,
+) -> Result<()> {
+    for other in std::iter::once(w).chain(bias) {
+        if other.dtype() != x.dtype() {
+            return Err(Error::DTypes { op, lhs: x.dtype(), rhs: other.dtype() });
+        }
+    }
+    if w.rank() != 4 {
+        return Err(Error::shape(
+            op,
+            format!(
+                "weight has shape {:?}; expected 4 dimensions, channels twice, then the kernel's height and width",
+                w.shape()
+            ),
+        ));
+    }
+    if let Some(b) = bias {
+        let expected = bias_len(w.shape());
+        if b.dims() != [expected] {
+            return Err(Error::shape(
+                op,
+                format!("bias has shape {:?}; expected [{expected}], one for each output channel", b.shape()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Tensor {
+    /// Slides `weight` over the image: `y[n, o, i, j] = bias[o] + sum over c, u, v of x[n, c, i*s + u*d - p, j*s + v*d - p] * w[o, c, u, v]`.
+    ///
+    /// `self` is `[N, C, H, W]` or `[C, H, W]`, `weight` is `[O, C / groups, h, w]`, `bias` is `[O]`.
+    ///
+    /// ```
+    /// use gabor_tensor::{Conv2dOptions, Tensor};
+    /// let x = Tensor::arange(0f32, 9.0, 1.0)?.reshape([1, 3, 3])?;
+    /// let k = Tensor::arange(0f32, 4.0, 1.0)?.reshape([1, 1, 2, 2])?;
+    /// let y = x.conv2d(&k, None, &Conv2dOptions::new())?;
+    /// assert_eq!(y.to_vec::<f32>()?, [19.0, 25.0, 37.0, 43.0]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Ranks, channels, groups, bias or dtypes do not fit, or the kernel is larger than the padded input.
+    pub fn conv2d(&self, weight: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Result<Tensor> {
+        let op = "conv2d";
+        options.check(op)?;
+        let (x, single) = batched(op, self)?;
+        check_tensors(op, &x, weight, bias, |w| w[0])?;
+        let (channels, w, groups) = (x.dims()[1], weight.dims(), options.groups);
+        if w[0] < groups || w[0] % groups != 0 {
+            return Err(Error::shape(
+                op,
+                format!(
+                    "{} output channels (weight {:?}) cannot be divided into {groups} groups",
+                    w[0],
+                    weight.shape()
+                ),
+            ));
+        }
+        if w[1].checked_mul(groups) != Some(channels) {
+            let message = format!(
+                "input has {channels} channels (shape {:?}), the weight {:?} with {groups} groups expects {}; does the layer before give \
+                 other channels, or are they last?",
+                self.shape(),
+                weight.shape(),
+                w[1].saturating_mul(groups)
+            );
+            return Err(Error::shape(op, message));
+        }
+        let geometry = options.geometry(op, x.shape(), weight.shape())?;
+        unbatched(conv(&x, weight, bias, geometry)?, single)
+    }
+
+    /// The transpose of a convolution: the gradient of [`conv2d`](Self::conv2d) with respect to its input, as an operator.
+    ///
+    /// `self` is `[N, C, H, W]` or `[C, H, W]`, `weight` is `[C, O / groups, h, w]`, `bias` is `[O]`; each output side is
+    /// `(in - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1`.
+    ///
+    /// ```
+    /// use gabor_tensor::{ConvTranspose2dOptions, Tensor};
+    /// let x = Tensor::ones([1, 1, 2, 2])?;
+    /// let y = x.conv_transpose2d(&Tensor::ones([1, 1, 2, 2])?, None, &ConvTranspose2dOptions::new().stride(2))?;
+    /// assert_eq!((y.dims(), y.sum()?.item()?), (&[1, 1, 4, 4][..], 16.0));
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Ranks, channels, groups, bias or dtypes do not fit, the output would be empty, or the output padding is not smaller than
+    /// stride or dilation.
+    pub fn conv_transpose2d(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        options: &ConvTranspose2dOptions,
+    ) -> Result<Tensor> {
+        let op = "conv_transpose2d";
+        let inner = Conv2dOptions {
+            stride: options.stride,
+            padding: options.padding.into(),
+            dilation: options.dilation,
+            groups: options.groups,
+        };
+        inner.check(op)?;
+        let (g, single) = batched(op, self)?;
+        let groups = options.groups;
+        check_tensors(op, &g, weight, bias, |w| w[1].saturating_mul(groups))?;
+        let (channels, w) = (g.dims()[1], weight.dims());
+        if w[0] != channels || channels % groups != 0 {
+            let message = format!(
+                "input has {channels} channels (shape {:?}), the weight {:?} with {groups} groups does not fit",
+                self.shape(),
+                weight.shape()
+            );
+            return Err(Error::shape(op, message));
+        }
+        let extra = options.output_padding;
+        if extra.h >= options.stride.h.max(options.dilation.h) || extra.w >= options.stride.w.max(options.dilation.w) {
+            return Err(Error::argument(
+                op,
+                format!(
+                    "output_padding {extra} must be smaller than stride {} or dilation {}",
+                    options.stride, options.dilation
+                ),
+            ));
+        }
+        let side = |size: usize, kernel: usize, s: usize, p: usize, d: usize, extra: usize| -> Option<usize> {
+            let span = size
+                .checked_sub(1)?
+                .checked_mul(s)?
+                .checked_add(kernel.checked_sub(1)?.checked_mul(d)?)?
+                .checked_add(extra)?
+                .checked_add(1)?;
+            span.checked_sub(p.checked_mul(2)?).filter(|&n| n > 0)
+        };
+        let (stride, pad, dilation) = (options.stride, options.padding, options.dilation);
+        let h = side(g.dims()[2], w[2], stride.h, pad.h, dilation.h, extra.h);
+        let v = side(g.dims()[3], w[3], stride.w, pad.w, dilation.w, extra.w);
+        let (Some(h), Some(v), Some(out)) = (h, v, w[1].checked_mul(groups)) else {
+            return Err(Error::shape(
+                op,
+                format!(
+                    "the output for input {:?} and weight {:?} would be empty or too large; reduce the padding",
+                    self.shape(),
+                    weight.shape()
+                ),
+            ));
+        };
+        let target = Shape::from([g.dims()[0], out, h, v]);
+        target.checked_numel(op)?;
+        let mut geometry = inner.geometry(op, &target, weight.shape())?;
+        // The convolution of the target may have places that this input does not fill; there are none to add to.
+        (geometry.out_h, geometry.out_w) = (g.dims()[2], g.dims()[3]);
+        let y = conv_input(&g, weight, geometry)?;
+        let y = match bias {
+            Some(b) => y.add(&b.reshape([-1, 1, 1])?)?,
+            None => y,
+        };
+        unbatched(y, single)
+    }
+}
+
+/// The arguments of a transposed convolution besides its tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvTranspose2dOptions {
+    /// Steps of the window in the output.
+    pub stride: Pair,
+    /// What is cut off from each side of the output.
+    pub padding: Pair,
+    /// What is added to one side of the output.
+    pub output_padding: Pair,
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+    /// Distance of the kernel's elements.
+    pub dilation: Pair,
+}
+
+impl Default for ConvTranspose2dOptions {
+    fn default() -> Self {
+        let (zero, one) = (Pair::from(0), Pair::from(1));
+        ConvTranspose2dOptions { stride: one, padding: zero, output_padding: zero, groups: 1, dilation: one }
+    }
+}
+
+impl ConvTranspose2dOptions {
+    /// Stride 1, no padding, dilation 1, one group.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the steps of the window in the output.
+    #[must_use]
+    pub fn stride(mut self, stride: impl Into<Pair>) -> Self {
+        self.stride = stride.into();
+        self
+    }
+
+    /// Sets what is cut off from each side of the output.
+    #[must_use]
+    pub fn padding(mut self, padding: impl Into<Pair>) -> Self {
+        self.padding = padding.into();
+        self
+    }
+
+    /// Sets what is added to one side of the output.
+    #[must_use]
+    pub fn output_padding(mut self, output_padding: impl Into<Pair>) -> Self {
+        self.output_padding = output_padding.into();
+        self
+    }
+
+    /// Sets the number of groups.
+    #[must_use]
+    pub fn groups(mut self, groups: usize) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    /// Sets the distance of the kernel's elements.
+    #[must_use]
+    pub fn dilation(mut self, dilation: impl Into<Pair>) -> Self {
+        self.dilation = dilation.into();
+        self
+    }
+}
+
+/// `conv2d`, its arguments checked: the partial derivative of `L` by `g`.
+fn conv(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, geometry: ConvGeometry) -> Result<Tensor> {
+    let g = geometry;
+    let shape = Shape::from([g.batch, g.out_channels, g.out_h, g.out_w]);
+    let (xs, ws, bs) = (x.value.contiguous()?, w.value.contiguous()?, bias.map(|b| b.value.contiguous()).transpose()?);
+    let value = dispatch!(float "conv2d", x.dtype(), T => {
+        Value::build("conv2d", &shape, |y: &mut [T]| conv::conv2d(&g, xs.slice(), ws.slice(), bs.as_ref().map(|b| b.slice()), y))?
+    });
+    let rule = || Conv2d { x: x.clone(), w: w.clone(), geometry };
+    Ok(match bias {
+        Some(b) => record(value, &[x, w, b], rule),
+        None => record(value, &[x, w], rule),
+    })
+}
+
+/// The partial derivative of `L` by `x`.
+fn conv_input(grad: &Tensor, w: &Tensor, geometry: ConvGeometry) -> Result<Tensor> {
+    let g = geometry;
+    let shape = Shape::from([g.batch, g.in_channels, g.in_h, g.in_w]);
+    let (gs, ws) = (grad.value.contiguous()?, w.value.contiguous()?);
+    let value = dispatch!(float "conv2d", grad.dtype(), T => {
+        Value::build("conv2d", &shape, |x: &mut [T]| conv::conv2d_input(&g, ws.slice(), gs.slice(), x))?
+    });
+    Ok(record(value, &[grad, w], || Conv2dInput { grad: grad.clone(), w: w.clone(), geometry }))
+}
+
+/// The partial derivative of `L` by `w`.
+fn conv_weight(x: &Tensor, grad: &Tensor, geometry: ConvGeometry) -> Result<Tensor> {
+    let g = geometry;
+    let shape = Shape::from([g.out_channels, g.in_channels / g.groups, g.kernel_h, g.kernel_w]);
+    let (xs, gs) = (x.value.contiguous()?, grad.value.contiguous()?);
+    let value = dispatch!(float "conv2d", x.dtype(), T => {
+        Value::build("conv2d", &shape, |w: &mut [T]| conv::conv2d_weight(&g, xs.slice(), gs.slice(), w))?
+    });
+    Ok(record(value, &[x, grad], || Conv2dWeight { x: x.clone(), grad: grad.clone(), geometry }))
+}
+
+/// The sum of a gradient over the batch and the image, for the bias.
+fn conv_bias(grad: &Tensor) -> Result<Tensor> {
+    grad.sum_dim([0, 2, 3], false)
+}
+
+#[derive(Debug)]
+struct Conv2d {
+    x: Tensor,
+    w: Tensor,
+    geometry: ConvGeometry,
+}
+impl Rule for Conv2d {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        let mut grads = Grads::new();
+        for i in 0..cx.inputs() {
+            grads.push(match i {
+                _ if !cx.needs(i) => None,
+                0 => Some(conv_input(g, &self.w, self.geometry)?),
+                1 => Some(conv_weight(&self.x, g, self.geometry)?),
+                _ => Some(conv_bias(g)?),
+            });
+        }
+        Ok(grads)
+    }
+}
+
+#[derive(Debug)]
+struct Conv2dInput {
+    grad: Tensor,
+    w: Tensor,
+    geometry: ConvGeometry,
+}
+impl Rule for Conv2dInput {
+    fn backward(&self, cx: &Cx<'_>, h: &Tensor) -> Result<Grads> {
+        cx.each([&|| conv(h, &self.w, None, self.geometry), &|| conv_weight(h, &self.grad, self.geometry)])
+    }
+}
+
+#[derive(Debug)]
+struct Conv2dWeight {
+    x: Tensor,
+    grad: Tensor,
+    geometry: ConvGeometry,
+}
+impl Rule for Conv2dWeight {
+    fn backward(&self, cx: &Cx<'_>, v: &Tensor) -> Result<Grads> {
+        cx.each([&|| conv_input(&self.grad, v, self.geometry), &|| conv(&self.x, v, None, self.geometry)])
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+pub(super) const SPECS: &[crate::testing::OpSpec] = &[
+    crate::testing::OpSpec { name: "conv2d", samples: samples },
+    crate::testing::OpSpec { name: "conv_transpose2d", samples: transposed },
+];
+
+#[cfg(any(test, feature = "testing"))]
+fn samples() -> Vec<crate::testing::Sample> {
+    use crate::testing::{Sample, numbers};
+    let options = Conv2dOptions::new;
+    let case = |label, x: [usize; 4], w: [usize; 4], bias: bool, o: Conv2dOptions| {
+        let mut inputs = vec![numbers(x, 1), numbers(w, 2)];
+        inputs.extend(bias.then(|| numbers([w[0]], 3)));
+        Sample::new(label, inputs, move |t| t[0].conv2d(&t[1], t.get(2), &o))
+            .oracle(move |t| plain(&t[0], &t[1], t.get(2), &o))
+    };
+    vec![
+        case("the learned kernel", [1, 1, 6, 8], [1, 1, 1, 2], false, options()),
+        case("padded", [2, 3, 5, 4], [4, 3, 3, 3], true, options().padding(1)),
+        case("strided", [2, 2, 7, 6], [3, 2, 3, 2], true, options().stride((2, 3)).padding((1, 0))),
+        case("dilated", [1, 2, 7, 8], [2, 2, 3, 2], false, options().dilation((2, 3)).padding(2)),
+        case("grouped", [2, 4, 5, 5], [6, 2, 3, 3], true, options().groups(2).padding(1)),
+        case("depthwise, strided", [1, 3, 6, 7], [6, 1, 3, 3], true, options().groups(3).stride(2).padding(1)),
+        case("same, even kernel", [1, 2, 4, 5], [2, 2, 2, 4], false, options().padding(Padding::Same)),
+        case("one by one", [2, 3, 3, 2], [4, 3, 1, 1], true, options()),
+        case("stride above the kernel", [1, 1, 9, 9], [2, 1, 2, 2], false, options().stride(4)),
+        case("padding above half of the kernel", [1, 1, 3, 3], [1, 1, 3, 3], false, options().padding(4)),
+        case("empty batch", [0, 2, 4, 4], [3, 2, 3, 3], true, options()),
+        case("one pixel", [3, 2, 1, 1], [2, 2, 1, 1], true, options()),
+    ]
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn transposed() -> Vec<crate::testing::Sample> {
+    use crate::testing::{Sample, numbers};
+    let options = ConvTranspose2dOptions::new;
+    let case = |label, x: [usize; 4], w: [usize; 4], o: ConvTranspose2dOptions| {
+        let inputs = vec![numbers(x, 4), numbers(w, 5), numbers([w[1] * o.groups], 6)];
+        Sample::new(label, inputs, move |t| t[0].conv_transpose2d(&t[1], t.get(2), &o))
+    };
+    vec![
+        case("plain", [2, 3, 3, 4], [3, 2, 2, 3], options()),
+        case("strided, output padding", [1, 2, 3, 3], [2, 3, 3, 3], options().stride(2).padding(1).output_padding(1)),
+        case("grouped, dilated", [1, 4, 3, 4], [4, 1, 2, 2], options().groups(2).dilation((2, 3)).stride((1, 2))),
+        case("empty batch", [0, 2, 3, 3], [2, 1, 2, 2], options()),
+    ]
+}
+
+/// The definition, element by element.
+#[cfg(any(test, feature = "testing"))]
+fn plain(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, o: &Conv2dOptions) -> Result<Tensor> {
+    let geometry = o.geometry("conv2d", x.shape(), w.shape())?;
+    let g = geometry;
+    let (xs, ws) = (x.to_vec::<f64>()?, w.to_vec::<f64>()?);
+    let bs = bias.map_or_else(|| Ok(vec![0.0; g.out_channels]), Tensor::to_vec::<f64>)?;
+    let (per_group_in, per_group_out) = (g.in_channels / g.groups, g.out_channels / g.groups);
+    let mut y = Vec::new();
+    for (n, o) in (0..g.batch).flat_map(|n| (0..g.out_channels).map(move |o| (n, o))) {
+        for (i, j) in (0..g.out_h).flat_map(|i| (0..g.out_w).map(move |j| (i, j))) {
+            let mut sum = bs[o];
+            for (c, u, v) in (0..per_group_in)
+                .flat_map(|c| (0..g.kernel_h).flat_map(move |u| (0..g.kernel_w).map(move |v| (c, u, v))))
+            {
+                let row = (i * g.stride.0 + u * g.dilation.0).checked_sub(g.padding.0).filter(|&r| r < g.in_h);
+                let column = (j * g.stride.1 + v * g.dilation.1).checked_sub(g.padding.2).filter(|&s| s < g.in_w);
+                if let (Some(r), Some(s)) = (row, column) {
+                    let channel = o / per_group_out * per_group_in + c;
+                    sum += xs[((n * g.in_channels + channel) * g.in_h + r) * g.in_w + s]
+                        * ws[((o * per_group_in + c) * g.kernel_h + u) * g.kernel_w + v];
+                }
+            }
+            y.push(sum);
+        }
+    }
+    Tensor::from_vec(y, [g.batch, g.out_channels, g.out_h, g.out_w])
+}

@@ -1,0 +1,88 @@
+//! What convolution and pooling share: the arithmetic of windows, and the arguments that describe them.
+
+use crate::error::{Error, Result};
+use crate::shape::Pair;
+use crate::tape::Tensor;
+
+/// Padding of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// So many zeros on both sides.
+    Size(Pair),
+    /// As many zeros as keep the size; the odd one goes to the end. Needs stride 1.
+    Same,
+    /// None.
+    Valid,
+}
+
+impl<P: Into<Pair>> From<P> for Padding {
+    fn from(size: P) -> Self {
+        Padding::Size(size.into())
+    }
+}
+
+impl Default for Padding {
+    fn default() -> Self {
+        Padding::from(0)
+    }
+}
+
+/// One axis of a sliding window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) size: usize,
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    pub(super) before: usize,
+    pub(super) after: usize,
+    pub(super) dilation: usize,
+}
+
+impl Window {
+    /// From the first to the last element that the kernel touches; `None` on overflow.
+    pub(super) fn extent(&self) -> Option<usize> {
+        self.kernel.checked_sub(1)?.checked_mul(self.dilation)?.checked_add(1)
+    }
+
+    pub(super) fn padded(&self) -> Option<usize> {
+        self.size.checked_add(self.before)?.checked_add(self.after)
+    }
+
+    /// The number of places for the window: `(size + padding - dilation * (kernel - 1) - 1) / stride + 1`.
+    /// `None` if there is none or a number overflows.
+    pub(super) fn places(&self, ceil: bool) -> Option<usize> {
+        let room = self.padded()?.checked_sub(self.extent()?)?;
+        let steps = if ceil { room.div_ceil(self.stride) } else { room / self.stride };
+        let places = steps.checked_add(1)?;
+        // In ceil mode the last window must still start inside of the input or its left padding.
+        let starts_outside = ceil && steps.checked_mul(self.stride)? >= self.size.checked_add(self.before)?;
+        Some(if starts_outside { places - 1 } else { places })
+    }
+}
+
+/// The input as a batch `[N, C, H, W]`, and whether it was a single `[C, H, W]`.
+pub(super) fn batched(op: &'static str, x: &Tensor) -> Result<(Tensor, bool)> {
+    match x.rank() {
+        4 => Ok((x.clone(), false)),
+        3 => Ok((x.unsqueeze(0)?, true)),
+        rank => {
+            let fix = if rank == 2 { "; for one grey image use reshape([1, 1, h, w])" } else { "" };
+            let message =
+                format!("input has shape {:?} ({rank} dimensions); expected [N, C, H, W] or [C, H, W]{fix}", x.shape());
+            Err(Error::shape(op, message))
+        }
+    }
+}
+
+/// Takes the batch dimension away again.
+pub(super) fn unbatched(y: Tensor, single: bool) -> Result<Tensor> {
+    if single { y.squeeze(0) } else { Ok(y) }
+}
+
+/// Refuses zeros in an argument that must be at least 1.
+pub(super) fn at_least_one(op: &'static str, name: &str, pair: Pair) -> Result<()> {
+    if pair.h == 0 || pair.w == 0 {
+        return Err(Error::argument(op, format!("{name} is ({}, {}); it must be at least 1", pair.h, pair.w)));
+    }
+    Ok(())
+}
