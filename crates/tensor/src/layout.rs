@@ -160,7 +160,7 @@ impl Reshape {
         known *= given.checked_numel(op)?;
         let mut shape = given;
         if let Some(axis) = hole {
-            if known == 0 || numel % known != 0 {
+            if known == 0 || !numel.is_multiple_of(known) {
                 return Err(fail(if known == 0 { "; -1 is ambiguous beside a size of 0" } else { "" }));
             }
             shape.0[axis] = numel / known;

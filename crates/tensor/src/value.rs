@@ -107,12 +107,11 @@ impl Value {
     /// Adds `other` of the same shape and dtype: into this buffer if nobody else sees it.
     pub(crate) fn plus(mut self, other: &Value) -> Result<Value> {
         dispatch!(number "add", self.dtype(), T => {
-            if other.layout.is_contiguous() {
-                if let Some(y) = self.unique::<T>() {
+            if other.layout.is_contiguous()
+                && let Some(y) = self.unique::<T>() {
                     elementwise::binary_in_place(Binary::Add, y, Operand::Slice(other.slice()));
                     return Ok(self);
                 }
-            }
             Value::binary::<T>("add", Binary::Add, &self, other)
         })
     }

@@ -229,7 +229,7 @@ impl Rule for AdaptiveSpread {
 
 #[cfg(any(test, feature = "testing"))]
 pub(super) const SPECS: &[crate::testing::OpSpec] = &[
-    crate::testing::OpSpec { name: "avg_pool2d", samples: samples },
+    crate::testing::OpSpec { name: "avg_pool2d", samples },
     crate::testing::OpSpec { name: "adaptive_avg_pool2d", samples: adaptives },
 ];
 

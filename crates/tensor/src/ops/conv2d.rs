@@ -478,7 +478,7 @@ impl Rule for Conv2dWeight {
 
 #[cfg(any(test, feature = "testing"))]
 pub(super) const SPECS: &[crate::testing::OpSpec] = &[
-    crate::testing::OpSpec { name: "conv2d", samples: samples },
+    crate::testing::OpSpec { name: "conv2d", samples },
     crate::testing::OpSpec { name: "conv_transpose2d", samples: transposed },
 ];
 

@@ -50,12 +50,12 @@ impl Tensor {
         } else if b.rank() == 2 {
             // One matrix for all batches: a single tall product.
             let rows = a.dims()[..a.rank() - 1].iter().product::<usize>();
-            mm(&a.reshape(&Shape::from([rows, k]))?, &b)?
+            mm(&a.reshape(Shape::from([rows, k]))?, &b)?
         } else {
             let flat = |t: &Tensor, rows: usize, columns: usize| {
                 let mut full = lead.clone();
                 full.0.extend([rows, columns]);
-                t.expand(&full)?.reshape(&Shape::from([lead.checked_numel("matmul")?, rows, columns]))
+                t.expand(&full)?.reshape(Shape::from([lead.checked_numel("matmul")?, rows, columns]))
             };
             bmm(&flat(&a, m, k)?, &flat(&b, k, n)?)?
         };
@@ -116,7 +116,7 @@ impl Tensor {
             ));
         }
         let rows = self.dims()[..self.rank() - 1].iter().product::<usize>();
-        let x = self.reshape(&Shape::from([rows, features]))?;
+        let x = self.reshape(Shape::from([rows, features]))?;
         let value =
             dispatch!(float "linear", self.dtype(), T => affine::<T>(&x.value, &weight.value, bias.map(|b| &b.value))?);
         let y = match bias {
@@ -235,10 +235,8 @@ impl Rule for Linear {
 }
 
 #[cfg(any(test, feature = "testing"))]
-pub(super) const SPECS: &[crate::testing::OpSpec] = &[
-    crate::testing::OpSpec { name: "matmul", samples: samples },
-    crate::testing::OpSpec { name: "linear", samples: linears },
-];
+pub(super) const SPECS: &[crate::testing::OpSpec] =
+    &[crate::testing::OpSpec { name: "matmul", samples }, crate::testing::OpSpec { name: "linear", samples: linears }];
 
 #[cfg(any(test, feature = "testing"))]
 fn samples() -> Vec<crate::testing::Sample> {

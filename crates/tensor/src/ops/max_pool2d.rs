@@ -257,7 +257,7 @@ impl Rule for Unpool {
 
 #[cfg(any(test, feature = "testing"))]
 pub(super) const SPECS: &[crate::testing::OpSpec] = &[
-    crate::testing::OpSpec { name: "max_pool2d", samples: samples },
+    crate::testing::OpSpec { name: "max_pool2d", samples },
     crate::testing::OpSpec { name: "adaptive_max_pool2d", samples: adaptives },
 ];
 
