@@ -4,6 +4,7 @@ use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToIncl
 
 use crate::dtype::{Element, dispatch};
 use crate::error::{Error, Result};
+use crate::layout::clamp_range;
 use crate::tape::Tensor;
 use crate::value::copy_into;
 
@@ -97,16 +98,6 @@ indices_of_tuple!(A, B, C, D);
 indices_of_tuple!(A, B, C, D, E);
 indices_of_tuple!(A, B, C, D, E, F);
 
-/// The start and length of a range on an axis of `size`, clamped as Python clamps slices.
-pub(crate) fn clamp(start: isize, end: Option<isize>, size: usize) -> (usize, usize) {
-    let place = |v: isize| {
-        let n = size as isize;
-        (if v < 0 { v.saturating_add(n).max(0) } else { v.min(n) }) as usize
-    };
-    let (start, end) = (place(start), end.map_or(size, place));
-    (start, end.saturating_sub(start))
-}
-
 impl Tensor {
     /// The part of the tensor that `index` names; a view.
     ///
@@ -134,7 +125,7 @@ impl Tensor {
                 Index::At(at) => view.select(axis as isize, at)?,
                 Index::Range(0, None) => view,
                 Index::Range(start, end) => {
-                    let (start, len) = clamp(start, end, view.dims()[axis]);
+                    let (start, len) = clamp_range(start, end, view.dims()[axis]);
                     view.narrow(axis as isize, start as isize, len)?
                 }
                 Index::Step(start, end, step) => view.slice(axis as isize, start, end, step)?,

@@ -218,3 +218,13 @@ impl From<()> for Reshape {
         Reshape(SmallVec::new())
     }
 }
+
+/// The start and length of a range on an axis of `size`, clamped as Python clamps slices.
+pub(crate) fn clamp_range(start: isize, end: Option<isize>, size: usize) -> (usize, usize) {
+    let place = |v: isize| {
+        let n = size as isize;
+        (if v < 0 { v.saturating_add(n).max(0) } else { v.min(n) }) as usize
+    };
+    let (start, end) = (place(start), end.map_or(size, place));
+    (start, end.saturating_sub(start))
+}

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use crate::dtype::{Element, dispatch};
 use crate::error::{Error, Result};
-use crate::layout::{Layout, Reshape};
+use crate::layout::{Layout, Reshape, clamp_range};
 use crate::shape::{Axes, Shape, axis_of};
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
 use crate::value::{Value, copy_into};
@@ -224,7 +224,7 @@ impl Tensor {
         if step == 0 {
             return Err(Error::argument("slice", "step is 0; it must be at least 1"));
         }
-        let (start, len) = crate::index::clamp(start, end, size);
+        let (start, len) = clamp_range(start, end, size);
         Ok(self.sliced(at, start, len.div_ceil(step), step))
     }
 
