@@ -1,2 +1,28 @@
-//! Part of Gabor.
+//! Optimizers, learning-rate schedules and gradient clipping, in PyTorch's words and with PyTorch's formulas.
+//!
+//! ```
+//! use gabor_optim::{Optimizer, SGD};
+//! use tensor::{Parameter, Tensor};
+//!
+//! let w = Parameter::new(Tensor::new([4f32, -2.0])?)?;
+//! let mut sgd = SGD::new(vec![w.clone()], 0.1).momentum(0.9).build()?;
+//! for _ in 0..200 {
+//!     sgd.zero_grad();
+//!     w.tensor().square()?.sum()?.backward()?;
+//!     sgd.step()?;
+//! }
+//! assert!(w.tensor().to_vec::<f32>()?.iter().all(|v| v.abs() < 1e-3));
+//! # Ok::<(), tensor::Error>(())
+//! ```
 #![forbid(unsafe_code)]
+
+mod engine;
+mod group;
+mod optimizer;
+mod sgd;
+mod state;
+
+pub use group::{Group, GroupOptions};
+pub use optimizer::Optimizer;
+pub use sgd::{SGD, SGDBuilder};
+pub use state::StateDict;

@@ -1,0 +1,217 @@
+//! The part that all optimizers share: walking over groups, remembering arrays for each parameter, storing them.
+
+use std::fmt::Debug;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use tensor::{DType, Element, Error, Parameter, Result, Tensor};
+
+use crate::group::Group;
+use crate::state::{StateDict, mismatch};
+
+/// The floating-point types that parameters have.
+pub(crate) trait Real:
+    Element + Debug + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
+{
+}
+
+impl Real for f32 {}
+impl Real for f64 {}
+
+/// One array for each name of [`Engine::names`], absent until it is first needed.
+pub(crate) type Arrays<T> = Vec<Option<Vec<T>>>;
+
+/// `update(group, steps of this parameter including this one, parameter, gradient, arrays)`.
+pub(crate) type Update<T> = fn(&Group, u64, &mut [T], &[T], &mut Arrays<T>);
+
+/// The gradient with its sign and the L2 penalty. Without a penalty an infinite parameter does not matter.
+pub(crate) fn gradient<T: Real>(maximize: bool, weight_decay: f64) -> impl Fn(T, T) -> T {
+    let decay = T::of_f64(weight_decay);
+    let decays = weight_decay != 0.0;
+    move |g, w| {
+        let g = if maximize { -g } else { g };
+        if decays { g + decay * w } else { g }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Typed {
+    F32(Arrays<f32>),
+    F64(Arrays<f64>),
+}
+
+/// What is remembered for one parameter.
+#[derive(Clone, Debug)]
+struct Memory {
+    steps: u64,
+    arrays: Typed,
+}
+
+/// Groups, and a memory for each parameter in their order.
+#[derive(Clone, Debug)]
+pub(crate) struct Engine {
+    kind: &'static str,
+    names: &'static [&'static str],
+    pub(crate) groups: Vec<Group>,
+    memories: Vec<Memory>,
+}
+
+impl Engine {
+    /// An engine that has not stepped. `names` are those of the arrays in stored states.
+    pub(crate) fn new(kind: &'static str, names: &'static [&'static str], groups: Vec<Group>) -> Result<Engine> {
+        let parameters = groups.iter().flat_map(Group::parameters);
+        let memories = parameters.map(|p| Memory::new(kind, names.len(), p.dtype())).collect::<Result<_>>()?;
+        Ok(Engine { kind, names, groups, memories })
+    }
+
+    /// Runs the update of the right type on each parameter that has a gradient and is not frozen.
+    pub(crate) fn step(&mut self, f32: Update<f32>, f64: Update<f64>) -> Result<()> {
+        let mut memories = self.memories.iter_mut();
+        for group in &self.groups {
+            for (parameter, memory) in group.parameters().iter().zip(&mut memories) {
+                let Some(grad) = parameter.grad().filter(|_| parameter.requires_grad()) else { continue };
+                let steps = memory.steps + 1;
+                match &mut memory.arrays {
+                    Typed::F32(arrays) => step_one(f32, group, steps, parameter, &grad, arrays)?,
+                    Typed::F64(arrays) => step_one(f64, group, steps, parameter, &grad, arrays)?,
+                }
+                memory.steps = steps;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn state_dict(&self) -> Result<StateDict> {
+        let mut state = StateDict::new(self.kind);
+        let mut memories = self.memories.iter();
+        let mut at = 0;
+        for (g, group) in self.groups.iter().enumerate() {
+            let mut number = |name: &str, value| state.numbers.push((format!("param_groups.{g}.{name}"), value));
+            number("params", group.parameters().len() as f64);
+            group.options().iter().for_each(|&(name, value)| number(name, value));
+            number("initial_lr", group.initial_lr());
+            for (parameter, memory) in group.parameters().iter().zip(&mut memories) {
+                state.numbers.push((format!("state.{at}.step"), memory.steps as f64));
+                for (i, name) in self.names.iter().enumerate() {
+                    if let Some(tensor) = memory.arrays.tensor(i, &parameter.shape())? {
+                        state.tensors.push((format!("state.{at}.{name}"), tensor));
+                    }
+                }
+                at += 1;
+            }
+        }
+        Ok(state)
+    }
+
+    pub(crate) fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
+        state.expect_kind(self.kind)?;
+        let mut problems = Vec::new();
+        let mut groups = self.groups.clone();
+        let mut used = 0;
+        let mut take = |name: String, problems: &mut Vec<String>| match state.number(&name) {
+            Some(value) => {
+                used += 1;
+                value
+            }
+            None => {
+                problems.push(format!("{name} is missing"));
+                0.0
+            }
+        };
+        let mut memories = Vec::new();
+        let mut arrays_used = 0;
+        for (g, group) in groups.iter_mut().enumerate() {
+            let count = take(format!("param_groups.{g}.params"), &mut problems);
+            if count != group.parameters().len() as f64 {
+                let here = group.parameters().len();
+                problems.push(format!("group {g} has {here} parameters here and {count} in the state"));
+            }
+            let initial = take(format!("param_groups.{g}.initial_lr"), &mut problems);
+            let names: Vec<&'static str> = group.options().iter().map(|&(name, _)| name).collect();
+            for name in names {
+                let value = take(format!("param_groups.{g}.{name}"), &mut problems);
+                if let Err(error) = group.set_option(name, value) {
+                    problems.push(error.to_string());
+                }
+            }
+            if initial != group.lr() {
+                group.set_initial_lr(initial);
+            }
+            for parameter in group.parameters() {
+                let at = memories.len();
+                let mut memory = Memory::new(self.kind, self.names.len(), parameter.dtype())?;
+                let steps = take(format!("state.{at}.step"), &mut problems);
+                if steps < 0.0 || steps.fract() != 0.0 || steps > 9e15 {
+                    problems.push(format!("state.{at}.step is {steps}"));
+                }
+                memory.steps = steps as u64;
+                for (i, name) in self.names.iter().enumerate() {
+                    let name = format!("state.{at}.{name}");
+                    let Some(tensor) = state.tensor(&name) else { continue };
+                    arrays_used += 1;
+                    if tensor.shape() != &parameter.shape() || tensor.dtype() != parameter.dtype() {
+                        problems.push(format!(
+                            "{name} is {} {:?} and the parameter {} {:?}",
+                            tensor.dtype(),
+                            tensor.shape(),
+                            parameter.dtype(),
+                            parameter.shape()
+                        ));
+                    } else {
+                        memory.arrays.set(i, tensor)?;
+                    }
+                }
+                memories.push(memory);
+            }
+        }
+        if used < state.numbers.len() {
+            let more = state.numbers.len() - used;
+            problems.push(format!("{more} numbers belong to nothing here (it has {} groups)", groups.len()));
+        }
+        if arrays_used < state.tensors.len() {
+            problems.push(format!("{} tensors belong to nothing here", state.tensors.len() - arrays_used));
+        }
+        mismatch(self.kind, &problems)?;
+        self.groups = groups;
+        self.memories = memories;
+        Ok(())
+    }
+}
+
+fn step_one<T: Real>(
+    update: Update<T>,
+    group: &Group,
+    steps: u64,
+    parameter: &Parameter,
+    grad: &Tensor,
+    arrays: &mut Arrays<T>,
+) -> Result<()> {
+    grad.with_slice::<T, _>(|g| parameter.modify::<T, _>(|w| update(group, steps, w, g, arrays)))?
+}
+
+impl Memory {
+    fn new(op: &'static str, arrays: usize, dtype: DType) -> Result<Memory> {
+        let arrays = match dtype {
+            DType::F32 => Typed::F32(vec![None; arrays]),
+            DType::F64 => Typed::F64(vec![None; arrays]),
+            dtype => return Err(Error::DType { op, dtype, expected: "f32 or f64" }),
+        };
+        Ok(Memory { steps: 0, arrays })
+    }
+}
+
+impl Typed {
+    fn tensor(&self, at: usize, shape: &[usize]) -> Result<Option<Tensor>> {
+        match self {
+            Typed::F32(arrays) => arrays[at].as_ref().map(|a| Tensor::from_slice(a, shape)).transpose(),
+            Typed::F64(arrays) => arrays[at].as_ref().map(|a| Tensor::from_slice(a, shape)).transpose(),
+        }
+    }
+
+    fn set(&mut self, at: usize, tensor: &Tensor) -> Result<()> {
+        match self {
+            Typed::F32(arrays) => arrays[at] = Some(tensor.to_vec()?),
+            Typed::F64(arrays) => arrays[at] = Some(tensor.to_vec()?),
+        }
+        Ok(())
+    }
+}

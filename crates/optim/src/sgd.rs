@@ -1,0 +1,167 @@
+//! Stochastic gradient descent.
+
+use tensor::{Error, Parameter, Result};
+
+use crate::engine::{Arrays, Engine, Real, gradient};
+use crate::group::{Group, GroupOptions, Plan};
+use crate::optimizer::Optimizer;
+use crate::state::StateDict;
+
+/// Stochastic gradient descent with momentum, as PyTorch's `SGD`.
+///
+/// With gradient `g`, parameter `w` and buffer `b` (which starts as the first `g`):
+///
+/// ```text
+/// g = -g                    if maximize
+/// g = g + weight_decay w
+/// b = momentum b + (1 - dampening) g
+/// g = b                     or g + momentum b if nesterov; without momentum g stays
+/// w = w - lr g
+/// ```
+///
+/// ```
+/// use gabor_optim::{Optimizer, SGD};
+/// use tensor::{Parameter, Tensor};
+/// let w = Parameter::new(Tensor::new([1f32, 2.0])?)?;
+/// let mut sgd = SGD::new(vec![w.clone()], 0.25).build()?;
+/// w.tensor().square()?.sum()?.backward()?;
+/// sgd.step()?;
+/// assert_eq!(w.tensor().to_vec::<f32>()?, [0.5, 1.0]);
+/// # Ok::<(), tensor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SGD {
+    engine: Engine,
+}
+
+/// Options of [`SGD`] before it is built.
+#[derive(Clone, Debug)]
+#[must_use = "call build"]
+pub struct SGDBuilder {
+    plan: Plan,
+}
+
+impl SGD {
+    /// SGD over `parameters` with learning rate `lr`, and momentum, dampening, weight decay 0 unless set.
+    #[allow(clippy::new_ret_no_self)]
+    pub fn new(parameters: Vec<Parameter>, lr: f64) -> SGDBuilder {
+        let options = [
+            ("lr", lr),
+            ("momentum", 0.0),
+            ("dampening", 0.0),
+            ("weight_decay", 0.0),
+            ("nesterov", 0.0),
+            ("maximize", 0.0),
+        ];
+        SGDBuilder { plan: Plan::new(parameters, &options) }
+    }
+}
+
+impl SGDBuilder {
+    fn with(mut self, name: &'static str, value: f64) -> Self {
+        self.plan.set(name, value);
+        self
+    }
+
+    /// The share of the previous step that is kept; 0 unless set.
+    pub fn momentum(self, momentum: f64) -> Self {
+        self.with("momentum", momentum)
+    }
+
+    /// The share of the gradient that momentum leaves out; 0 unless set.
+    pub fn dampening(self, dampening: f64) -> Self {
+        self.with("dampening", dampening)
+    }
+
+    /// The L2 penalty; 0 unless set.
+    pub fn weight_decay(self, weight_decay: f64) -> Self {
+        self.with("weight_decay", weight_decay)
+    }
+
+    /// Whether to look ahead along the momentum; `false` unless set.
+    pub fn nesterov(self, on: bool) -> Self {
+        self.with("nesterov", f64::from(u8::from(on)))
+    }
+
+    /// Whether to go up the gradient; `false` unless set.
+    pub fn maximize(self, on: bool) -> Self {
+        self.with("maximize", f64::from(u8::from(on)))
+    }
+
+    /// A further group of parameters, with options that differ from the common ones.
+    pub fn group(mut self, parameters: Vec<Parameter>, options: GroupOptions) -> Self {
+        self.plan.groups.push((parameters, options));
+        self
+    }
+
+    /// The optimizer.
+    ///
+    /// ```
+    /// use gabor_optim::SGD;
+    /// use tensor::{Parameter, Tensor};
+    /// let w = Parameter::new(Tensor::ones([2])?)?;
+    /// let error = SGD::new(vec![w], 0.1).momentum(-0.5).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "SGD: momentum is -0.5; use a finite number that is not negative");
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An option is NaN, infinite or negative; `nesterov` without momentum or with dampening; a group is empty; a
+    /// parameter appears twice.
+    pub fn build(self) -> Result<SGD> {
+        let groups = self.plan.build("SGD")?;
+        for group in &groups {
+            let (momentum, dampening) = (group.get("momentum"), group.get("dampening"));
+            if group.flag("nesterov") && (momentum == 0.0 || dampening != 0.0) {
+                return Err(Error::argument(
+                    "SGD",
+                    format!(
+                        "nesterov needs a momentum and no dampening, momentum is {momentum} and dampening {dampening}; set momentum(0.9) and dampening(0.0)"
+                    ),
+                ));
+            }
+        }
+        Ok(SGD { engine: Engine::new("SGD", &["momentum_buffer"], groups)? })
+    }
+}
+
+fn update<T: Real>(group: &Group, _: u64, w: &mut [T], g: &[T], arrays: &mut Arrays<T>) {
+    let (lr, decay) = (T::of_f64(group.lr()), group.get("weight_decay"));
+    let (momentum, share) = (group.get("momentum"), T::of_f64(1.0 - group.get("dampening")));
+    let nesterov = group.flag("nesterov");
+    let gradient = gradient(group.flag("maximize"), decay);
+    if momentum == 0.0 {
+        return w.iter_mut().zip(g).for_each(|(w, &g)| *w = *w - lr * gradient(g, *w));
+    }
+    let (momentum, first) = (T::of_f64(momentum), arrays[0].is_none());
+    let buffer = arrays[0].get_or_insert_with(|| vec![T::default(); w.len()]);
+    // The buffer starts as the first gradient, undampened.
+    let (keep, share) = if first { (T::default(), T::of_f64(1.0)) } else { (momentum, share) };
+    for ((w, &g), b) in w.iter_mut().zip(g).zip(buffer) {
+        let g = gradient(g, *w);
+        *b = keep * *b + share * g;
+        *w = *w - lr * if nesterov { g + momentum * *b } else { *b };
+    }
+}
+
+impl Optimizer for SGD {
+    fn step(&mut self) -> Result<()> {
+        self.engine.step(update, update)
+    }
+
+    fn groups(&self) -> &[Group] {
+        &self.engine.groups
+    }
+
+    fn groups_mut(&mut self) -> &mut [Group] {
+        &mut self.engine.groups
+    }
+
+    fn state_dict(&self) -> Result<StateDict> {
+        self.engine.state_dict()
+    }
+
+    fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
+        self.engine.load_state_dict(state)
+    }
+}
