@@ -24,6 +24,7 @@ impl fmt::Display for Tensor {
         let shown = self.detach();
         let short = shown.numel() > THRESHOLD;
         let text = match shown.value.contiguous() {
+            Ok(_) if shown.numel() == 0 => "[]".to_owned(),
             Ok(value) => Printer::new(&value, short).print(shown.dims()),
             Err(error) => return write!(f, "tensor(<{error}>)"),
         };
