@@ -12,10 +12,20 @@ use crate::state::{StateDict, mismatch};
 pub(crate) trait Real:
     Element + Debug + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {
+    fn sqrt(self) -> Self;
 }
 
-impl Real for f32 {}
-impl Real for f64 {}
+impl Real for f32 {
+    fn sqrt(self) -> Self {
+        self.sqrt()
+    }
+}
+
+impl Real for f64 {
+    fn sqrt(self) -> Self {
+        self.sqrt()
+    }
+}
 
 /// One array for each name of [`Engine::names`], absent until it is first needed.
 pub(crate) type Arrays<T> = Vec<Option<Vec<T>>>;
@@ -215,3 +225,58 @@ impl Typed {
         Ok(())
     }
 }
+
+/// An array of `len` times `value`, made when it is first asked for.
+pub(crate) fn array<T: Real>(slot: &mut Option<Vec<T>>, len: usize, value: f64) -> &mut [T] {
+    slot.get_or_insert_with(|| vec![T::of_f64(value); len])
+}
+
+/// The face that every optimizer of this crate has: its builder's common part and its `Optimizer`.
+macro_rules! face {
+    ($optimizer:ident, $builder:ident, $update:expr) => {
+        impl $builder {
+            fn with(mut self, name: &'static str, value: f64) -> Self {
+                self.plan.set(name, value);
+                self
+            }
+
+            fn flag(self, name: &'static str, on: bool) -> Self {
+                self.with(name, f64::from(u8::from(on)))
+            }
+
+            /// Whether to go up the gradient; `false` unless set.
+            pub fn maximize(self, on: bool) -> Self {
+                self.flag("maximize", on)
+            }
+
+            /// A further group of parameters, with options that differ from the common ones.
+            pub fn group(mut self, parameters: Vec<tensor::Parameter>, options: $crate::group::GroupOptions) -> Self {
+                self.plan.groups.push((parameters, options));
+                self
+            }
+        }
+
+        impl $crate::optimizer::Optimizer for $optimizer {
+            fn step(&mut self) -> tensor::Result<()> {
+                self.engine.step($update, $update)
+            }
+
+            fn groups(&self) -> &[$crate::group::Group] {
+                &self.engine.groups
+            }
+
+            fn groups_mut(&mut self) -> &mut [$crate::group::Group] {
+                &mut self.engine.groups
+            }
+
+            fn state_dict(&self) -> tensor::Result<$crate::state::StateDict> {
+                self.engine.state_dict()
+            }
+
+            fn load_state_dict(&mut self, state: &$crate::state::StateDict) -> tensor::Result<()> {
+                self.engine.load_state_dict(state)
+            }
+        }
+    };
+}
+pub(crate) use face;

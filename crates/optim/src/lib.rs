@@ -16,13 +16,19 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod adagrad;
+mod adam;
 mod engine;
 mod group;
 mod optimizer;
+mod rmsprop;
 mod sgd;
 mod state;
 
+pub use adagrad::{Adagrad, AdagradBuilder};
+pub use adam::{Adam, AdamBuilder, AdamW, AdamWBuilder};
 pub use group::{Group, GroupOptions};
 pub use optimizer::Optimizer;
+pub use rmsprop::{RMSprop, RMSpropBuilder};
 pub use sgd::{SGD, SGDBuilder};
 pub use state::StateDict;

@@ -2,10 +2,8 @@
 
 use tensor::{Error, Parameter, Result};
 
-use crate::engine::{Arrays, Engine, Real, gradient};
-use crate::group::{Group, GroupOptions, Plan};
-use crate::optimizer::Optimizer;
-use crate::state::StateDict;
+use crate::engine::{Arrays, Engine, Real, array, face, gradient};
+use crate::group::{Group, Plan};
 
 /// Stochastic gradient descent with momentum, as PyTorch's `SGD`.
 ///
@@ -34,6 +32,8 @@ pub struct SGD {
     engine: Engine,
 }
 
+face!(SGD, SGDBuilder, update);
+
 /// Options of [`SGD`] before it is built.
 #[derive(Clone, Debug)]
 #[must_use = "call build"]
@@ -58,11 +58,6 @@ impl SGD {
 }
 
 impl SGDBuilder {
-    fn with(mut self, name: &'static str, value: f64) -> Self {
-        self.plan.set(name, value);
-        self
-    }
-
     /// The share of the previous step that is kept; 0 unless set.
     pub fn momentum(self, momentum: f64) -> Self {
         self.with("momentum", momentum)
@@ -80,18 +75,7 @@ impl SGDBuilder {
 
     /// Whether to look ahead along the momentum; `false` unless set.
     pub fn nesterov(self, on: bool) -> Self {
-        self.with("nesterov", f64::from(u8::from(on)))
-    }
-
-    /// Whether to go up the gradient; `false` unless set.
-    pub fn maximize(self, on: bool) -> Self {
-        self.with("maximize", f64::from(u8::from(on)))
-    }
-
-    /// A further group of parameters, with options that differ from the common ones.
-    pub fn group(mut self, parameters: Vec<Parameter>, options: GroupOptions) -> Self {
-        self.plan.groups.push((parameters, options));
-        self
+        self.flag("nesterov", on)
     }
 
     /// The optimizer.
@@ -134,34 +118,12 @@ fn update<T: Real>(group: &Group, _: u64, w: &mut [T], g: &[T], arrays: &mut Arr
         return w.iter_mut().zip(g).for_each(|(w, &g)| *w = *w - lr * gradient(g, *w));
     }
     let (momentum, first) = (T::of_f64(momentum), arrays[0].is_none());
-    let buffer = arrays[0].get_or_insert_with(|| vec![T::default(); w.len()]);
+    let buffer = array(&mut arrays[0], w.len(), 0.0);
     // The buffer starts as the first gradient, undampened.
     let (keep, share) = if first { (T::default(), T::of_f64(1.0)) } else { (momentum, share) };
     for ((w, &g), b) in w.iter_mut().zip(g).zip(buffer) {
         let g = gradient(g, *w);
         *b = keep * *b + share * g;
         *w = *w - lr * if nesterov { g + momentum * *b } else { *b };
-    }
-}
-
-impl Optimizer for SGD {
-    fn step(&mut self) -> Result<()> {
-        self.engine.step(update, update)
-    }
-
-    fn groups(&self) -> &[Group] {
-        &self.engine.groups
-    }
-
-    fn groups_mut(&mut self) -> &mut [Group] {
-        &mut self.engine.groups
-    }
-
-    fn state_dict(&self) -> Result<StateDict> {
-        self.engine.state_dict()
-    }
-
-    fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
-        self.engine.load_state_dict(state)
     }
 }

@@ -1,0 +1,206 @@
+//! Adam and AdamW: steps scaled by running averages of the gradient and of its square.
+
+use tensor::{Parameter, Result};
+
+use crate::engine::{Arrays, Engine, Real, array, face, gradient};
+use crate::group::{Group, Plan};
+
+const ARRAYS: [&str; 3] = ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
+
+fn plan(parameters: Vec<Parameter>, lr: f64, weight_decay: f64) -> Plan {
+    let options = [
+        ("lr", lr),
+        ("beta1", 0.9),
+        ("beta2", 0.999),
+        ("eps", 1e-8),
+        ("weight_decay", weight_decay),
+        ("amsgrad", 0.0),
+        ("maximize", 0.0),
+    ];
+    Plan::new(parameters, &options)
+}
+
+/// Adam, as PyTorch's.
+///
+/// With gradient `g`, parameter `w`, averages `m` and `v` that start at 0, and the step number `t` from 1:
+///
+/// ```text
+/// g = -g                               if maximize
+/// g = g + weight_decay w
+/// m = beta1 m + (1 - beta1) g
+/// v = beta2 v + (1 - beta2) g g        amsgrad: the largest v so far is used below
+/// w = w - lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+/// ```
+///
+/// ```
+/// use gabor_optim::{Adam, Optimizer};
+/// use tensor::{Parameter, Tensor};
+/// let w = Parameter::new(Tensor::new([1f64, -20.0])?)?;
+/// let mut adam = Adam::new(vec![w.clone()], 0.5).build()?;
+/// w.tensor().square()?.sum()?.backward()?;
+/// adam.step()?;
+/// // The first step is lr long whatever the size of the gradient.
+/// let after = w.tensor().to_vec::<f64>()?;
+/// assert!((after[0] - 0.5).abs() < 1e-6 && (after[1] + 19.5).abs() < 1e-6);
+/// # Ok::<(), tensor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Adam {
+    engine: Engine,
+}
+
+face!(Adam, AdamBuilder, update_adam);
+
+/// Options of [`Adam`] before it is built.
+#[derive(Clone, Debug)]
+#[must_use = "call build"]
+pub struct AdamBuilder {
+    plan: Plan,
+}
+
+impl Adam {
+    /// Adam over `parameters` with learning rate `lr` (PyTorch's default is 1e-3), betas (0.9, 0.999), eps 1e-8 and weight
+    /// decay 0.0 unless set.
+    #[allow(clippy::new_ret_no_self)]
+    pub fn new(parameters: Vec<Parameter>, lr: f64) -> AdamBuilder {
+        AdamBuilder { plan: plan(parameters, lr, 0.0) }
+    }
+}
+
+impl AdamBuilder {
+    /// The smoothing constants of the gradient and of its square; (0.9, 0.999) unless set.
+    pub fn betas(self, betas: (f64, f64)) -> Self {
+        self.with("beta1", betas.0).with("beta2", betas.1)
+    }
+
+    /// The term that keeps the denominator from 0; 1e-8 unless set.
+    pub fn eps(self, eps: f64) -> Self {
+        self.with("eps", eps)
+    }
+
+    /// The L2 penalty, added to the gradient; 0.0 unless set.
+    pub fn weight_decay(self, weight_decay: f64) -> Self {
+        self.with("weight_decay", weight_decay)
+    }
+
+    /// Whether to divide by the largest average of squares so far; `false` unless set.
+    pub fn amsgrad(self, on: bool) -> Self {
+        self.flag("amsgrad", on)
+    }
+
+    /// The optimizer.
+    ///
+    /// # Errors
+    /// An option is NaN, infinite or negative, or a beta is not below 1; a group is empty; a parameter appears twice.
+    pub fn build(self) -> Result<Adam> {
+        Ok(Adam { engine: Engine::new("Adam", &ARRAYS, self.plan.build("Adam")?)? })
+    }
+}
+
+/// Adam with decoupled weight decay, as PyTorch's `AdamW`.
+///
+/// Like [`Adam`](crate::Adam), but the decay shrinks the parameter itself before the step, `w = w - lr weight_decay w`, and the gradient
+/// stays free of it.
+///
+/// ```
+/// use gabor_optim::{AdamW, Optimizer};
+/// use tensor::{Parameter, Tensor};
+/// let w = Parameter::new(Tensor::new([4f64])?)?;
+/// let mut adam = AdamW::new(vec![w.clone()], 0.5).weight_decay(0.5).build()?;
+/// w.set_grad(&Tensor::new([0f64])?)?;
+/// adam.step()?;
+/// assert_eq!(w.tensor().item()?, 3.0);
+/// # Ok::<(), tensor::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct AdamW {
+    engine: Engine,
+}
+
+face!(AdamW, AdamWBuilder, update_adamw);
+
+/// Options of [`AdamW`] before it is built.
+#[derive(Clone, Debug)]
+#[must_use = "call build"]
+pub struct AdamWBuilder {
+    plan: Plan,
+}
+
+impl AdamW {
+    /// AdamW over `parameters` with learning rate `lr` (PyTorch's default is 1e-3), betas (0.9, 0.999), eps 1e-8 and weight
+    /// decay 0.01 unless set.
+    #[allow(clippy::new_ret_no_self)]
+    pub fn new(parameters: Vec<Parameter>, lr: f64) -> AdamWBuilder {
+        AdamWBuilder { plan: plan(parameters, lr, 0.01) }
+    }
+}
+
+impl AdamWBuilder {
+    /// The smoothing constants of the gradient and of its square; (0.9, 0.999) unless set.
+    pub fn betas(self, betas: (f64, f64)) -> Self {
+        self.with("beta1", betas.0).with("beta2", betas.1)
+    }
+
+    /// The term that keeps the denominator from 0; 1e-8 unless set.
+    pub fn eps(self, eps: f64) -> Self {
+        self.with("eps", eps)
+    }
+
+    /// The share of the learning rate by which parameters shrink in each step; 0.01 unless set.
+    pub fn weight_decay(self, weight_decay: f64) -> Self {
+        self.with("weight_decay", weight_decay)
+    }
+
+    /// Whether to divide by the largest average of squares so far; `false` unless set.
+    pub fn amsgrad(self, on: bool) -> Self {
+        self.flag("amsgrad", on)
+    }
+
+    /// The optimizer.
+    ///
+    /// # Errors
+    /// An option is NaN, infinite or negative, or a beta is not below 1; a group is empty; a parameter appears twice.
+    pub fn build(self) -> Result<AdamW> {
+        Ok(AdamW { engine: Engine::new("AdamW", &ARRAYS, self.plan.build("AdamW")?)? })
+    }
+}
+
+fn update_adam<T: Real>(group: &Group, t: u64, w: &mut [T], g: &[T], arrays: &mut Arrays<T>) {
+    update(group, t, w, g, arrays, false);
+}
+
+fn update_adamw<T: Real>(group: &Group, t: u64, w: &mut [T], g: &[T], arrays: &mut Arrays<T>) {
+    update(group, t, w, g, arrays, true);
+}
+
+fn update<T: Real>(group: &Group, t: u64, w: &mut [T], g: &[T], arrays: &mut Arrays<T>, decoupled: bool) {
+    let (lr, decay) = (group.lr(), group.get("weight_decay"));
+    let (beta1, beta2, t) = (group.get("beta1"), group.get("beta2"), t as f64);
+    let of = T::of_f64;
+    let (b1, share1, b2, share2) = (of(beta1), of(1.0 - beta1), of(beta2), of(1.0 - beta2));
+    let (step, root) = (of(lr / (1.0 - beta1.powf(t))), of((1.0 - beta2.powf(t)).sqrt()));
+    let (shrink, eps) = (of(if decoupled { 1.0 - lr * decay } else { 1.0 }), of(group.get("eps")));
+    let gradient = gradient(group.flag("maximize"), if decoupled { 0.0 } else { decay });
+    let [m, v, top] = &mut arrays[..] else { return };
+    let (m, v) = (array(m, w.len(), 0.0), array(v, w.len(), 0.0));
+    // Averages move towards the gradient by a share of the distance, from the nearer end, as torch.lerp does.
+    let lerp = move |m: T, g: T| if beta1 > 0.5 { m + share1 * (g - m) } else { g - (g - m) * b1 };
+    let moments = w.iter_mut().zip(g).zip(m).zip(v);
+    if group.flag("amsgrad") {
+        for ((((w, &g), m), v), top) in moments.zip(array(top, g.len(), 0.0)) {
+            let g = gradient(g, *w);
+            *m = lerp(*m, g);
+            *v = b2 * *v + share2 * g * g;
+            // NaN is kept.
+            *top = if *v > *top || tensor::Element::to_f64(*v).is_nan() { *v } else { *top };
+            *w = shrink * *w - step * *m / (top.sqrt() / root + eps);
+        }
+    } else {
+        for (((w, &g), m), v) in moments {
+            let g = gradient(g, *w);
+            *m = lerp(*m, g);
+            *v = b2 * *v + share2 * g * g;
+            *w = shrink * *w - step * *m / (v.sqrt() / root + eps);
+        }
+    }
+}
