@@ -51,6 +51,10 @@ impl Value {
     /// The elements in row-major order; the value must be contiguous and of this dtype.
     pub(crate) fn slice<T: Element>(&self) -> &[T] {
         debug_assert!(self.layout.is_contiguous());
+        if self.layout.numel() == 0 {
+            // The offset of an empty view may lie behind the end.
+            return &[];
+        }
         &self.storage.slice::<T>()[self.layout.offset..self.layout.offset + self.layout.numel()]
     }
 
