@@ -157,6 +157,9 @@ fn stretch<T: Element>(x: &[T], at: usize, stride: usize, len: usize) -> Operand
 
 /// Writes `source`, in row-major order, to the elements of `into` that `part` names.
 pub(crate) fn copy_into<T: Element>(source: &[T], into: &mut [T], part: &Layout) {
+    if source.is_empty() {
+        return;
+    }
     let runs = Runs::new([part]);
     let mut rows = source.chunks_exact(runs.len.max(1));
     runs.for_each(|[at]| {
