@@ -50,18 +50,18 @@ fn each(g: &ConvGeometry, mut f: impl FnMut(usize, usize, usize)) {
 }
 pub fn conv2d<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
     y.fill(T::default());
-    each(g, |a, b, c| y[c] = y[c].add(x[a].mul(w[b])));
+    each(g, |a, b, c| y[c] = y[c].plus(x[a].times(w[b])));
     if let Some(bias) = bias {
         for (i, y) in y.iter_mut().enumerate() {
-            *y = y.add(bias[i / (g.out_h * g.out_w) % g.out_channels]);
+            *y = y.plus(bias[i / (g.out_h * g.out_w) % g.out_channels]);
         }
     }
 }
 pub fn conv2d_input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
     gx.fill(T::default());
-    each(g, |a, b, c| gx[a] = gx[a].add(gy[c].mul(w[b])));
+    each(g, |a, b, c| gx[a] = gx[a].plus(gy[c].times(w[b])));
 }
 pub fn conv2d_weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
     gw.fill(T::default());
-    each(g, |a, b, c| gw[b] = gw[b].add(gy[c].mul(x[a])));
+    each(g, |a, b, c| gw[b] = gw[b].plus(gy[c].times(x[a])));
 }

@@ -1,14 +1,81 @@
-//! Strided copies.
-#![allow(missing_docs)]
+//! Strided copies: any view written out in row-major order.
+//!
+//! The plain loop: for each index in row-major order, `dst[next] = src[offset + sum(index * stride)]`.
+//! The tricks: sizes of 1 are dropped and neighbouring axes that lie in order are merged, so that most views end with one
+//! or two axes; an inner stride of 1 copies whole runs, an inner stride of 0 fills them, and when the second last axis is
+//! the one that lies close together (a transpose) the two inner axes are copied in small square blocks.
+
 use crate::element::Element;
+
+/// Side of the square blocks in which a transpose is copied.
+const BLOCK: usize = 16;
+
+/// Writes the elements of a strided view to `dst` in row-major order.
+///
+/// The element at index `i` of `shape` is `src[offset + sum(i[a] * strides[a])]`; `dst` has `product(shape)` elements.
+///
+/// # Panics
+/// The lengths of `shape` and `strides` differ, `dst` has another number of elements, or the view reaches past `src`.
 pub fn copy_strided<T: Element>(src: &[T], offset: usize, shape: &[usize], strides: &[usize], dst: &mut [T]) {
-    for (i, d) in dst.iter_mut().enumerate() {
-        let mut r = i;
-        let mut o = offset;
-        for a in (0..shape.len()).rev() {
-            o += (r % shape[a]) * strides[a];
-            r /= shape[a];
+    assert_eq!(shape.len(), strides.len(), "a stride for each axis");
+    assert_eq!(dst.len(), shape.iter().product::<usize>(), "as many elements as the shape has");
+    if dst.is_empty() {
+        return;
+    }
+    let reach: usize = shape.iter().zip(strides).map(|(&n, &s)| (n - 1) * s).sum();
+    assert!(offset + reach < src.len(), "the view lies inside of the source");
+    let src = &src[offset..];
+    let axes = merge(shape, strides);
+    walk(src, &axes, dst);
+}
+
+/// The axes without those of size 1 and with those merged that one stride can walk.
+fn merge(shape: &[usize], strides: &[usize]) -> Vec<(usize, usize)> {
+    let mut axes: Vec<(usize, usize)> = Vec::with_capacity(shape.len());
+    for (&n, &s) in shape.iter().zip(strides).filter(|&(&n, _)| n != 1) {
+        match axes.last_mut() {
+            Some(last) if last.1 == n * s => *last = (last.0 * n, s),
+            _ => axes.push((n, s)),
         }
-        *d = src[o];
+    }
+    axes
+}
+
+/// Copies a view of merged axes; the outer ones by recursion, at most as deep as the rank.
+fn walk<T: Element>(src: &[T], axes: &[(usize, usize)], dst: &mut [T]) {
+    match *axes {
+        [] => dst[0] = src[0],
+        [(n, s)] => run(&src[..(n - 1) * s + 1], s, dst),
+        [(n, s), (m, t)] if s < t && s != 0 => transpose(src, (n, s), (m, t), dst),
+        [(n, s), ref rest @ ..] => {
+            let part = dst.len() / n;
+            for (i, d) in dst.chunks_exact_mut(part).enumerate() {
+                walk(&src[i * s..], rest, d);
+            }
+        }
+    }
+}
+
+/// One axis.
+fn run<T: Element>(src: &[T], stride: usize, dst: &mut [T]) {
+    match stride {
+        0 => dst.fill(src[0]),
+        1 => dst.copy_from_slice(src),
+        _ => dst.iter_mut().zip(src.iter().step_by(stride)).for_each(|(d, &v)| *d = v),
+    }
+}
+
+/// Two axes of which the outer one has the smaller stride, in blocks that stay in the cache.
+fn transpose<T: Element>(src: &[T], (n, s): (usize, usize), (m, t): (usize, usize), dst: &mut [T]) {
+    for i0 in (0..n).step_by(BLOCK) {
+        for j0 in (0..m).step_by(BLOCK) {
+            for i in i0..(i0 + BLOCK).min(n) {
+                let row = &mut dst[i * m + j0..i * m + (j0 + BLOCK).min(m)];
+                let from = &src[i * s + j0 * t..];
+                for (j, d) in row.iter_mut().enumerate() {
+                    *d = from[j * t];
+                }
+            }
+        }
     }
 }

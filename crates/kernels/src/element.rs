@@ -1,6 +1,6 @@
 //! Element types.
 #![allow(missing_docs)]
-pub trait Element: Copy + Send + Sync + Default + PartialEq + 'static {
+pub trait Element: Copy + Send + Sync + Default + PartialEq + crate::elementwise::Convert + 'static {
     fn to_f64(self) -> f64;
     fn from_f64(v: f64) -> Self;
 }
@@ -14,10 +14,10 @@ impl Element for f32 {
 }
 impl Element for f64 {
     fn to_f64(self) -> f64 {
-        self as f64
+        self
     }
     fn from_f64(v: f64) -> Self {
-        v as f64
+        v
     }
 }
 impl Element for i64 {
@@ -44,7 +44,7 @@ impl Element for bool {
         v != 0.0
     }
 }
-pub trait Number: Element + PartialOrd {
+pub trait Number: Element + PartialOrd + crate::math::Arithmetic {
     fn f(self) -> f64;
     fn of(v: f64) -> Self;
     fn add(self, o: Self) -> Self;
@@ -105,4 +105,4 @@ macro_rules! fl {
 }
 fl!(f32);
 fl!(f64);
-pub trait Float: Number {}
+pub trait Float: Number + crate::math::Real {}

@@ -1,214 +1,148 @@
-//! Elementwise.
-#![allow(missing_docs)]
-use crate::element::*;
+//! Elementwise kernels: functions of one or two elements, comparisons, choice, conversion.
+//!
+//! The plain loop: `y[i] = f(x[i])`, or `y[i] = f(a[i], b[i])` where either operand may be one number for all.
+//! The tricks: the operation is chosen once per call, so each inner loop is one branch-free expression that the compiler
+//! turns into vector code, once for each instruction set; long slices are cut into chunks for the threads.
+
+mod binary;
+mod cast;
+mod unary;
+
+pub use binary::{axpy, binary, binary_in_place, compare, select};
+pub use cast::{Convert, cast};
+pub use unary::{unary, unary_in_place};
+
+/// A function of one element. NaN in gives NaN out, but for `Sign` as in PyTorch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unary {
+    /// `-x`.
     Neg,
+    /// `|x|`.
     Abs,
+    /// -1, 0 or 1; 0 for NaN.
     Sign,
+    /// `x * x`.
     Square,
+    /// The square root.
     Sqrt,
+    /// `1 / sqrt(x)`.
     Rsqrt,
+    /// `1 / x`.
     Reciprocal,
+    /// `e^x`.
     Exp,
+    /// `e^x - 1`, exact near 0.
     Expm1,
+    /// The natural logarithm.
     Ln,
+    /// `ln(1 + x)`, exact near 0.
     Log1p,
+    /// The sine.
     Sin,
+    /// The cosine.
     Cos,
+    /// The hyperbolic tangent.
     Tanh,
+    /// `1 / (1 + e^-x)`.
     Sigmoid,
+    /// `max(x, 0)`.
     Relu,
+    /// The error function.
     Erf,
+    /// `x * sigmoid(x)`.
     Silu,
+    /// `x * (1 + erf(x / sqrt(2))) / 2`.
     Gelu,
+    /// GELU with the tanh approximation.
     GeluTanh,
+    /// The largest integer not above `x`.
     Floor,
+    /// The smallest integer not below `x`.
     Ceil,
+    /// The nearest integer, of two the even one.
     Round,
+    /// `x` if positive, else `slope * x`.
     LeakyRelu(f64),
+    /// `x` if positive, else `alpha * (e^x - 1)`.
     Elu(f64),
-    Softplus { beta: f64, threshold: f64 },
-    Clamp { min: f64, max: f64 },
+    /// `ln(1 + e^(beta x)) / beta`, and `x` where `beta x > threshold`.
+    Softplus {
+        /// Sharpness.
+        beta: f64,
+        /// Where the function becomes the identity.
+        threshold: f64,
+    },
+    /// `min(max(x, min), max)`; `max` wins if the bounds cross.
+    Clamp {
+        /// Lower bound.
+        min: f64,
+        /// Upper bound.
+        max: f64,
+    },
+    /// `x` to this power; the powers 0.5, 2, 3, -0.5, -1 and -2 by roots, products and quotients as in PyTorch.
     PowScalar(f64),
+    /// `x + s`.
     AddScalar(f64),
+    /// `x * s`.
     MulScalar(f64),
 }
-#[derive(Clone, Copy, Debug, PartialEq)]
+
+/// A function of two elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binary {
+    /// `a + b`.
     Add,
+    /// `a - b`.
     Sub,
+    /// `a * b`.
     Mul,
+    /// `a / b`; integers round towards zero, and give 0 when divided by 0.
     Div,
+    /// The larger one; NaN if either is NaN.
     Maximum,
+    /// The smaller one; NaN if either is NaN.
     Minimum,
+    /// `a` to the power `b`.
     Pow,
+    /// `(g, y)`: 0 where `y <= 0`, else `g`; a NaN `y` passes `g` on.
     ReluGrad,
+    /// `(g, y)`: `g * y * (1 - y)`.
     SigmoidGrad,
+    /// `(g, y)`: `g * (1 - y * y)`.
     TanhGrad,
 }
-#[derive(Clone, Copy, Debug, PartialEq)]
+
+/// A comparison of two elements; with NaN only `Ne` holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compare {
+    /// `a == b`.
     Eq,
+    /// `a != b`.
     Ne,
+    /// `a < b`.
     Lt,
+    /// `a <= b`.
     Le,
+    /// `a > b`.
     Gt,
+    /// `a >= b`.
     Ge,
 }
+
+/// One side of a function of two elements.
 #[derive(Clone, Copy, Debug)]
 pub enum Operand<'a, T> {
+    /// An element for each result.
     Slice(&'a [T]),
+    /// The same number for all results.
     Scalar(T),
 }
+
 impl<T: Copy> Operand<'_, T> {
-    fn at(&self, i: usize) -> T {
-        match self {
-            Operand::Slice(s) => s[i],
-            Operand::Scalar(v) => *v,
+    /// Panics unless a slice has `len` elements.
+    fn check(self, len: usize) {
+        if let Operand::Slice(x) = self {
+            assert_eq!(x.len(), len, "operand and result have the same length");
         }
-    }
-}
-pub fn unary<T: Float>(op: Unary, x: &[T], y: &mut [T]) {
-    for (x, y) in x.iter().zip(y) {
-        let v = x.f();
-        *y = T::of(match op {
-            Unary::Neg => -v,
-            Unary::Abs => v.abs(),
-            Unary::Sign => {
-                if v.is_nan() {
-                    v
-                } else if v > 0.0 {
-                    1.0
-                } else if v < 0.0 {
-                    -1.0
-                } else {
-                    0.0
-                }
-            }
-            Unary::Square => v * v,
-            Unary::Sqrt => v.sqrt(),
-            Unary::Rsqrt => 1.0 / v.sqrt(),
-            Unary::Reciprocal => 1.0 / v,
-            Unary::Exp => v.exp(),
-            Unary::Expm1 => v.exp_m1(),
-            Unary::Ln => v.ln(),
-            Unary::Log1p => v.ln_1p(),
-            Unary::Sin => v.sin(),
-            Unary::Cos => v.cos(),
-            Unary::Tanh => v.tanh(),
-            Unary::Sigmoid => 1.0 / (1.0 + (-v).exp()),
-            Unary::Relu => {
-                if v > 0.0 || v.is_nan() {
-                    v
-                } else {
-                    0.0
-                }
-            }
-            Unary::Erf => libm::erf(v),
-            Unary::Silu => v / (1.0 + (-v).exp()),
-            Unary::Gelu => v * 0.5 * (1.0 + libm::erf(v / 2f64.sqrt())),
-            Unary::GeluTanh => {
-                0.5 * v * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (v + 0.044715 * v * v * v)).tanh())
-            }
-            Unary::Floor => v.floor(),
-            Unary::Ceil => v.ceil(),
-            Unary::Round => v.round_ties_even(),
-            Unary::LeakyRelu(s) => {
-                if v > 0.0 {
-                    v
-                } else {
-                    v * s
-                }
-            }
-            Unary::Elu(a) => {
-                if v > 0.0 {
-                    v
-                } else {
-                    a * v.exp_m1()
-                }
-            }
-            Unary::Softplus { beta, threshold } => {
-                if v * beta > threshold {
-                    v
-                } else {
-                    (v * beta).exp().ln_1p() / beta
-                }
-            }
-            Unary::Clamp { min, max } => {
-                if v < min {
-                    min
-                } else if v > max {
-                    max
-                } else {
-                    v
-                }
-            }
-            Unary::PowScalar(p) => v.powf(p),
-            Unary::AddScalar(s) => v + s,
-            Unary::MulScalar(s) => v * s,
-        });
-    }
-}
-pub fn binary<T: Number>(op: Binary, a: Operand<T>, b: Operand<T>, y: &mut [T]) {
-    for (i, y) in y.iter_mut().enumerate() {
-        let (a, b) = (a.at(i), b.at(i));
-        *y = match op {
-            Binary::Add => a.add(b),
-            Binary::Sub => a.sub(b),
-            Binary::Mul => a.mul(b),
-            Binary::Div => a.div(b),
-            Binary::Maximum => {
-                if a > b || a != a {
-                    a
-                } else {
-                    b
-                }
-            }
-            Binary::Minimum => {
-                if a < b || a != a {
-                    a
-                } else {
-                    b
-                }
-            }
-            Binary::Pow => T::of(a.f().powf(b.f())),
-            Binary::ReluGrad => {
-                if b <= T::default() {
-                    T::default()
-                } else {
-                    a
-                }
-            }
-            Binary::SigmoidGrad => T::of(a.f() * b.f() * (1.0 - b.f())),
-            Binary::TanhGrad => T::of(a.f() * (1.0 - b.f() * b.f())),
-        }
-    }
-}
-pub fn binary_in_place<T: Number>(op: Binary, y: &mut [T], b: Operand<T>) {
-    let a = y.to_vec();
-    binary(op, Operand::Slice(&a), b, y)
-}
-pub fn compare<T: Element + PartialOrd>(op: Compare, a: Operand<T>, b: Operand<T>, y: &mut [bool]) {
-    for (i, y) in y.iter_mut().enumerate() {
-        let (a, b) = (a.at(i), b.at(i));
-        *y = match op {
-            Compare::Eq => a == b,
-            Compare::Ne => a != b,
-            Compare::Lt => a < b,
-            Compare::Le => a <= b,
-            Compare::Gt => a > b,
-            Compare::Ge => a >= b,
-        }
-    }
-}
-pub fn select<T: Element>(c: &[bool], a: Operand<T>, b: Operand<T>, y: &mut [T]) {
-    for (i, y) in y.iter_mut().enumerate() {
-        *y = if c[i] { a.at(i) } else { b.at(i) }
-    }
-}
-pub fn cast<A: Element, B: Element>(x: &[A], y: &mut [B]) {
-    for (x, y) in x.iter().zip(y) {
-        *y = B::from_f64(x.to_f64());
     }
 }

@@ -23,7 +23,9 @@ pub fn gemm<T: Float>(a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mut [T]) 
         for j in 0..n {
             let mut s = if beta_zero { T::default() } else { c[i * n + j] };
             for k in 0..a.cols {
-                s = s.add(a.data[i * a.row_stride + k * a.col_stride].mul(b.data[k * b.row_stride + j * b.col_stride]));
+                s = s.plus(
+                    a.data[i * a.row_stride + k * a.col_stride].times(b.data[k * b.row_stride + j * b.col_stride]),
+                );
             }
             c[i * n + j] = s;
         }

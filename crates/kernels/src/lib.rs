@@ -6,5 +6,8 @@ pub mod copy;
 pub mod element;
 pub mod elementwise;
 pub mod gemm;
+pub mod math;
+pub mod optimize;
 pub mod pool;
 pub mod reduce;
+mod softmax;

@@ -69,10 +69,11 @@ impl Layout {
     /// Every `step`-th of `count` elements of an axis from `start` on; the range is known to fit.
     pub(crate) fn slice(&self, axis: usize, start: usize, count: usize, step: usize) -> Layout {
         let mut layout = self.clone();
-        if count > 0 {
+        layout.shape.0[axis] = count;
+        // Nothing lies behind an empty tensor, so no offset may point past its start.
+        if layout.numel() > 0 {
             layout.offset += start * self.strides[axis];
         }
-        layout.shape.0[axis] = count;
         layout.strides[axis] = self.strides[axis].saturating_mul(step);
         layout
     }

@@ -215,6 +215,14 @@ impl Axes {
         Ok(mask)
     }
 
+    /// As [`mask`](Self::mask) for a reduction, where an empty list stands for all axes.
+    pub(crate) fn reduced(&self, op: &'static str, rank: usize) -> Result<SmallVec<[bool; 6]>> {
+        match &self.0 {
+            Some(axes) if axes.is_empty() => Axes::ALL.mask(op, rank),
+            _ => self.mask(op, rank),
+        }
+    }
+
     /// The axes in the order given, or all of them.
     pub(crate) fn list(&self, op: &'static str, rank: usize) -> Result<SmallVec<[usize; 6]>> {
         match &self.0 {

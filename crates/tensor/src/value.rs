@@ -51,6 +51,10 @@ impl Value {
     /// The elements in row-major order; the value must be contiguous and of this dtype.
     pub(crate) fn slice<T: Element>(&self) -> &[T] {
         debug_assert!(self.layout.is_contiguous());
+        if self.layout.numel() == 0 {
+            // The offset of an empty view may lie behind the end.
+            return &[];
+        }
         &self.storage.slice::<T>()[self.layout.offset..self.layout.offset + self.layout.numel()]
     }
 
@@ -153,6 +157,9 @@ fn stretch<T: Element>(x: &[T], at: usize, stride: usize, len: usize) -> Operand
 
 /// Writes `source`, in row-major order, to the elements of `into` that `part` names.
 pub(crate) fn copy_into<T: Element>(source: &[T], into: &mut [T], part: &Layout) {
+    if source.is_empty() {
+        return;
+    }
     let runs = Runs::new([part]);
     let mut rows = source.chunks_exact(runs.len.max(1));
     runs.for_each(|[at]| {

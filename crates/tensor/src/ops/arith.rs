@@ -3,9 +3,9 @@
 //! Both sides are expanded first, so that no rule mentions broadcasting: the sum over repeated dimensions is the rule of
 //! `expand`.
 
-use kernels::elementwise::{Binary, Unary};
+use kernels::elementwise::{self, Binary, Operand, Unary};
 
-use crate::dtype::dispatch;
+use crate::dtype::{Element, dispatch};
 use crate::error::{Error, Result};
 use crate::shape::{Shape, broadcast};
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
@@ -150,7 +150,15 @@ impl Tensor {
     /// # Errors
     /// As [`add_scalar`](Self::add_scalar).
     pub fn div_scalar(&self, value: f64) -> Result<Tensor> {
-        self.div(&self.scalar_like(value)?)
+        if !self.dtype().is_float() {
+            return self.div(&self.scalar_like(value)?);
+        }
+        let y = dispatch!(float "div", self.dtype(), T => {
+            let x = self.value.contiguous()?;
+            let by = Operand::Scalar(<T as Element>::of_f64(value));
+            Value::build("div", x.shape(), |y: &mut [T]| elementwise::binary(Binary::Div, Operand::Slice(x.slice()), by, y))?
+        });
+        Ok(record(y, &[self], || DivScalar(value)))
     }
 
     /// `self` to the power `exponent`.
@@ -260,6 +268,14 @@ struct MulScalar(f64);
 impl Rule for MulScalar {
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| g.mul_scalar(self.0)])
+    }
+}
+
+#[derive(Debug)]
+struct DivScalar(f64);
+impl Rule for DivScalar {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        cx.each([&|| g.div_scalar(self.0)])
     }
 }
 

@@ -157,7 +157,7 @@ impl Tensor {
             wide.extend([n, size]);
             merged.push(n.checked_mul(size).ok_or_else(|| Error::TooLarge { op: "repeat", shape: times.to_vec() })?);
         }
-        self.reshape(Shape::from(single))?.expand(wide)?.reshape(Shape::from(merged))
+        self.reshape(Shape::from(single))?.expand(Shape::from(wide))?.reshape(Shape::from(merged))
     }
 }
 

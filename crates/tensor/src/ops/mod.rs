@@ -7,6 +7,8 @@ mod cast;
 mod cat;
 mod compare;
 mod conv2d;
+mod extreme;
+mod gather;
 mod matmul;
 mod max_pool2d;
 mod reduce;
@@ -21,7 +23,7 @@ pub use conv2d::{Conv2dOptions, ConvTranspose2dOptions};
 pub use max_pool2d::PoolOptions;
 pub use window::Padding;
 
-/// Every operator with its samples.
+/// Every operator with its samples: each file lists its own in `SPECS`.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) const ALL: &[&[crate::testing::OpSpec]] =
-    &[avg_pool2d::SPECS, conv2d::SPECS, matmul::SPECS, max_pool2d::SPECS];
+    &[avg_pool2d::SPECS, conv2d::SPECS, extreme::SPECS, gather::SPECS, matmul::SPECS, max_pool2d::SPECS];

@@ -1,9 +1,10 @@
-//! Sums, means, variances and products over any axes.
+//! Sums, means and variances over any axes. An empty list of axes stands for all of them.
 
 use kernels::reduce;
 
 use crate::dtype::{DType, Element, Number, dispatch};
 use crate::error::{Error, Result};
+use crate::layout::Layout;
 use crate::shape::{Axes, Shape};
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
 use crate::value::Value;
@@ -36,6 +37,18 @@ pub(super) fn reduced_shape(shape: &Shape, mask: &[bool], keepdim: bool) -> Shap
     } else {
         Shape(sizes.filter(|&(_, &m)| !m).map(|(&size, _)| size).collect())
     }
+}
+
+/// A contiguous value seen in another shape of as many elements.
+pub(super) fn reshaped(value: &Value, shape: Shape) -> Value {
+    value.with_layout(Layout { offset: value.layout.offset, ..Layout::contiguous(shape) })
+}
+
+/// The sizes before, along and after an axis; a scalar counts as one element.
+pub(super) fn around(shape: &Shape, axis: usize) -> (usize, usize, usize) {
+    let (before, rest) = shape.split_at(axis.min(shape.len()));
+    let (n, after) = rest.split_first().map_or((1, rest), |(&n, after)| (n, after));
+    (before.iter().product(), n, after.iter().product())
 }
 
 /// A gradient in the reduced shape, seen again in the shape before.
@@ -75,11 +88,11 @@ impl Tensor {
         if matches!(self.dtype(), DType::Bool | DType::U8) {
             return self.to_dtype(DType::I64)?.sum_dim(axes, keepdim);
         }
-        let mask = axes.into().mask("sum", self.rank())?;
+        let mask = axes.into().reduced("sum", self.rank())?;
         let value =
             dispatch!(number "sum", self.dtype(), T => reduce_axes::<T>("sum", &self.value, &mask, sum_kernel)?);
         let kept = value.shape().clone();
-        let value = value.with_layout(crate::layout::Layout::contiguous(reduced_shape(self.shape(), &mask, keepdim)));
+        let value = reshaped(&value, reduced_shape(self.shape(), &mask, keepdim));
         Ok(record(value, &[self], || Sum { kept, full: self.shape().clone() }))
     }
 
@@ -100,7 +113,7 @@ impl Tensor {
             return Err(Error::DType { op: "mean", dtype: self.dtype(), expected: "f32 or f64" });
         }
         let axes = axes.into();
-        let n = group_size(self.shape(), &axes.mask("mean", self.rank())?);
+        let n = group_size(self.shape(), &axes.reduced("mean", self.rank())?);
         self.sum_dim(axes, keepdim)?.div_scalar(n as f64)
     }
 
@@ -126,7 +139,7 @@ impl Tensor {
     /// The dtype is not floating point, or an axis is out of range or named twice.
     pub fn var_dim(&self, axes: impl Into<Axes>, correction: f64, keepdim: bool) -> Result<Tensor> {
         let axes = axes.into();
-        let n = group_size(self.shape(), &axes.mask("var", self.rank())?) as f64;
+        let n = group_size(self.shape(), &axes.reduced("var", self.rank())?) as f64;
         let centred = self.sub(&self.mean_dim(axes.clone(), true)?)?;
         // As PyTorch: too few elements divide by 0, never by a negative number.
         centred.square()?.sum_dim(axes, keepdim)?.div_scalar((n - correction).max(0.0))

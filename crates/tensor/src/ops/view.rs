@@ -139,28 +139,37 @@ impl Tensor {
         }
     }
 
-    /// Repeats dimensions of size 1, and adds leading ones, without a copy.
+    /// Repeats dimensions of size 1, and adds leading ones, without a copy; -1 keeps a size as it is.
     ///
     /// ```
     /// use gabor_tensor::Tensor;
-    /// let x = Tensor::new([[1i64], [2]])?.expand([2, 3])?;
+    /// let x = Tensor::new([[1i64], [2]])?.expand([-1, 3])?;
     /// assert_eq!(x.to_vec::<i64>()?, [1, 1, 1, 2, 2, 2]);
     /// # Ok::<(), gabor_tensor::Error>(())
     /// ```
     ///
     /// # Errors
-    /// A dimension that is not 1 differs, or the new shape has fewer dimensions.
-    pub fn expand(&self, shape: impl Into<Shape>) -> Result<Tensor> {
-        let shape = shape.into();
+    /// A dimension that is not 1 differs, the new shape has fewer dimensions, or -1 stands for a new dimension.
+    pub fn expand(&self, shape: impl Into<Reshape>) -> Result<Tensor> {
+        let wanted = shape.into().0;
+        let fail = |why: &str| {
+            Error::shape("expand", format!("{:?} cannot be expanded to {:?}; {why}", self.shape(), &wanted[..]))
+        };
+        let lead = wanted.len().checked_sub(self.rank()).ok_or_else(|| fail("it has more dimensions"))?;
+        let mut shape = Shape::default();
+        for (axis, &size) in wanted.iter().enumerate() {
+            let from = axis.checked_sub(lead).map(|axis| self.dims()[axis]);
+            shape.0.push(match (from, usize::try_from(size)) {
+                (Some(from), Err(_)) if size == -1 => from,
+                (None, Ok(size)) => size,
+                (Some(from), Ok(size)) if from == size || from == 1 => size,
+                (None, Err(_)) => return Err(fail("a new dimension needs a size")),
+                (Some(_), Err(_)) => return Err(fail("sizes are not negative, except -1 for the same size")),
+                (Some(_), Ok(_)) => return Err(fail("only sizes of 1 can be repeated")),
+            });
+        }
         if &shape == self.shape() {
             return Ok(self.clone());
-        }
-        let lead = shape.len().checked_sub(self.rank());
-        if lead.is_none_or(|lead| self.dims().iter().zip(&shape[lead..]).any(|(&from, &to)| from != to && from != 1)) {
-            return Err(Error::shape(
-                "expand",
-                format!("{:?} cannot be expanded to {shape:?}; only sizes of 1 can be repeated", self.shape()),
-            ));
         }
         shape.checked_numel("expand")?;
         let value = self.value.with_layout(self.value.layout.expand(&shape));
@@ -171,7 +180,7 @@ impl Tensor {
     ///
     /// # Errors
     /// As [`expand`](Self::expand).
-    pub fn broadcast_to(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+    pub fn broadcast_to(&self, shape: impl Into<Reshape>) -> Result<Tensor> {
         self.expand(shape)
     }
 

@@ -1,0 +1,47 @@
+//! Operators that move or choose elements: shapes, slices, joining.
+
+use benches::Refusal;
+use gabor::{Axes, Tensor};
+
+use crate::call::{Call, Outputs, one};
+use crate::operators::Operator;
+
+/// The operators of this family.
+pub(crate) const TABLE: &[(&str, Operator)] = &[
+    ("reshape", |c| one(c.tensor(0)?.reshape(needed(c, "shape")?)?)),
+    ("expand", |c| one(c.tensor(0)?.expand(needed(c, "size")?)?)),
+    ("permute", |c| one(c.tensor(0)?.permute(needed(c, "dims")?)?)),
+    ("transpose", |c| one(c.tensor(0)?.transpose(c.axis("dim0", 0)?, c.axis("dim1", 1)?)?)),
+    ("narrow", narrow),
+    ("select", |c| one(c.tensor(0)?.select(c.axis("dim", 0)?, c.axis("index", 0)?)?)),
+    ("squeeze", squeeze),
+    ("unsqueeze", |c| one(c.tensor(0)?.unsqueeze(c.axis("dim", 0)?)?)),
+    ("cat", |c| one(Tensor::cat(&c.list(0)?, c.axis("dim", 0)?)?)),
+    ("stack", |c| one(Tensor::stack(&c.list(0)?, c.axis("dim", 0)?)?)),
+    ("chunk", |c| Ok(c.tensor(0)?.chunk(c.attrs.integer("chunks")?.unwrap_or(0), c.axis("dim", 0)?)?)),
+    ("split", split),
+];
+
+/// A list that must be given.
+fn needed(c: &Call<'_>, name: &str) -> Result<Vec<isize>, Refusal> {
+    c.attrs.integers(name)?.ok_or_else(|| Refusal::Type(format!("no {name}")))
+}
+
+fn narrow(c: &Call<'_>) -> Outputs {
+    let (axis, start) = (c.axis("dim", 0)?, c.axis("start", 0)?);
+    one(c.tensor(0)?.narrow(axis, start, c.attrs.integer("length")?.unwrap_or(0))?)
+}
+
+fn squeeze(c: &Call<'_>) -> Outputs {
+    let axes = c.attrs.integers::<isize>("dim")?.map_or(Axes::ALL, Axes::from);
+    one(c.tensor(0)?.squeeze(axes)?)
+}
+
+fn split(c: &Call<'_>) -> Outputs {
+    let (sizes, axis) = (c.attrs.integers::<usize>("split_size")?.unwrap_or_default(), c.axis("dim", 0)?);
+    let list = c.attrs.value("split_size").is_some_and(|value| value.is_array());
+    Ok(match sizes.as_slice() {
+        &[size] if !list => c.tensor(0)?.split(size, axis)?,
+        sizes => c.tensor(0)?.split_sizes(sizes, axis)?,
+    })
+}

@@ -1,0 +1,151 @@
+//! Functions of two elements.
+
+use super::{Binary, Compare, Operand};
+use crate::element::{Element, Float, Number};
+
+/// `y[i] = op(a[i], b[i])`.
+///
+/// # Panics
+/// A slice operand has another length than the result.
+pub fn binary<T: Number>(op: Binary, a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [T]) {
+    a.check(y.len());
+    b.check(y.len());
+    zip(op, a, b, y);
+}
+
+/// `y[i] = op(y[i], b[i])`.
+///
+/// # Panics
+/// A slice operand has another length than the result.
+pub fn binary_in_place<T: Number>(op: Binary, y: &mut [T], b: Operand<'_, T>) {
+    b.check(y.len());
+    zip_in_place(op, y, b);
+}
+
+/// `y[i] = op(a[i], b[i])`.
+///
+/// # Panics
+/// A slice operand has another length than the result.
+pub fn compare<T: Element + PartialOrd>(op: Compare, a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [bool]) {
+    a.check(y.len());
+    b.check(y.len());
+    match op {
+        Compare::Eq => each(a, b, y, |a, b| a == b),
+        Compare::Ne => each(a, b, y, |a, b| a != b),
+        Compare::Lt => each(a, b, y, |a, b| a < b),
+        Compare::Le => each(a, b, y, |a, b| a <= b),
+        Compare::Gt => each(a, b, y, |a, b| a > b),
+        Compare::Ge => each(a, b, y, |a, b| a >= b),
+    }
+}
+
+/// `y[i] = if cond[i] { a[i] } else { b[i] }`.
+///
+/// # Panics
+/// The condition or a slice operand has another length than the result.
+pub fn select<T: Element>(cond: &[bool], a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [T]) {
+    assert_eq!(cond.len(), y.len(), "condition and result have the same length");
+    a.check(y.len());
+    b.check(y.len());
+    let choose = |c: bool, a: T, b: T| if c { a } else { b };
+    let y = y.iter_mut().zip(cond);
+    match (a, b) {
+        (Operand::Slice(a), Operand::Slice(b)) => {
+            y.zip(a.iter().zip(b)).for_each(|((y, &c), (&a, &b))| *y = choose(c, a, b))
+        }
+        (Operand::Slice(a), Operand::Scalar(b)) => y.zip(a).for_each(|((y, &c), &a)| *y = choose(c, a, b)),
+        (Operand::Scalar(a), Operand::Slice(b)) => y.zip(b).for_each(|((y, &c), &b)| *y = choose(c, a, b)),
+        (Operand::Scalar(a), Operand::Scalar(b)) => y.for_each(|(y, &c)| *y = choose(c, a, b)),
+    }
+}
+
+/// `y[i] += alpha * x[i]`.
+///
+/// # Panics
+/// The slices differ in length.
+pub fn axpy<T: Float>(alpha: T, x: &[T], y: &mut [T]) {
+    assert_eq!(x.len(), y.len(), "operand and result have the same length");
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = *y + alpha * x;
+    }
+}
+
+/// The loop of a function for each kind of operands.
+#[inline(always)]
+fn each<T: Copy, U: Copy>(a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [U], f: impl Fn(T, T) -> U) {
+    match (a, b) {
+        (Operand::Slice(a), Operand::Slice(b)) => {
+            y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (&a, &b))| *y = f(a, b))
+        }
+        (Operand::Slice(a), Operand::Scalar(b)) => y.iter_mut().zip(a).for_each(|(y, &a)| *y = f(a, b)),
+        (Operand::Scalar(a), Operand::Slice(b)) => y.iter_mut().zip(b).for_each(|(y, &b)| *y = f(a, b)),
+        (Operand::Scalar(a), Operand::Scalar(b)) => y.fill(f(a, b)),
+    }
+}
+
+/// As [`each`] with the result as the left operand.
+#[inline(always)]
+fn each_in_place<T: Copy>(y: &mut [T], b: Operand<'_, T>, f: impl Fn(T, T) -> T) {
+    match b {
+        Operand::Slice(b) => y.iter_mut().zip(b).for_each(|(y, &b)| *y = f(*y, b)),
+        Operand::Scalar(b) => y.iter_mut().for_each(|y| *y = f(*y, b)),
+    }
+}
+
+/// Passes the function of the operation to a loop.
+macro_rules! with_function {
+    ($op:expr, $f:ident => $run:expr) => {
+        match $op {
+            Binary::Add => {
+                let $f = |a: T, b: T| a.plus(b);
+                $run
+            }
+            Binary::Sub => {
+                let $f = |a: T, b: T| a.minus(b);
+                $run
+            }
+            Binary::Mul => {
+                let $f = |a: T, b: T| a.times(b);
+                $run
+            }
+            Binary::Div => {
+                let $f = |a: T, b: T| a.over(b);
+                $run
+            }
+            Binary::Maximum => {
+                let $f = |a: T, b: T| if a > b || a.nan() { a } else { b };
+                $run
+            }
+            Binary::Minimum => {
+                let $f = |a: T, b: T| if a < b || a.nan() { a } else { b };
+                $run
+            }
+            Binary::Pow => {
+                let $f = |a: T, b: T| a.power(b);
+                $run
+            }
+            Binary::ReluGrad => {
+                let $f = |g: T, y: T| if y <= T::ZERO { T::ZERO } else { g };
+                $run
+            }
+            Binary::SigmoidGrad => {
+                let $f = |g: T, y: T| g.times(y).times(T::ONE.minus(y));
+                $run
+            }
+            Binary::TanhGrad => {
+                let $f = |g: T, y: T| g.times(T::ONE.minus(y.times(y)));
+                $run
+            }
+        }
+    };
+}
+
+#[inline(always)]
+fn zip<T: Number>(op: Binary, a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [T]) {
+    with_function!(op, f => each(a, b, y, f));
+}
+
+#[inline(always)]
+fn zip_in_place<T: Number>(op: Binary, y: &mut [T], b: Operand<'_, T>) {
+    with_function!(op, f => each_in_place(y, b, f));
+}

@@ -1,0 +1,125 @@
+//! Functions of one element.
+
+use super::Unary;
+use crate::element::Float;
+use crate::math::{MulAdd, Stepwise};
+
+/// Elements per block when a slice is mapped onto itself: the block is copied first, so source and result never alias.
+const BLOCK: usize = 512;
+
+/// `y[i] = op(x[i])`.
+///
+/// # Panics
+/// The slices differ in length.
+pub fn unary<T: Float>(op: Unary, x: &[T], y: &mut [T]) {
+    assert_eq!(x.len(), y.len(), "operand and result have the same length");
+    map::<T, Stepwise>(op, x, y);
+}
+
+/// `y[i] = op(y[i])`.
+pub fn unary_in_place<T: Float>(op: Unary, y: &mut [T]) {
+    let mut block = [T::ZERO; BLOCK];
+    for y in y.chunks_mut(BLOCK) {
+        let x = &mut block[..y.len()];
+        x.copy_from_slice(y);
+        map::<T, Stepwise>(op, x, y);
+    }
+}
+
+/// Runs the expression over both slices.
+macro_rules! each {
+    ($x:ident, $y:ident, $v:ident => $e:expr) => {
+        for (y, &$v) in $y.iter_mut().zip($x) {
+            *y = $e;
+        }
+    };
+}
+
+/// The loop of each function.
+#[inline(always)]
+fn map<T: Float, M: MulAdd>(op: Unary, x: &[T], y: &mut [T]) {
+    let (zero, one) = (T::ZERO, T::ONE);
+    match op {
+        Unary::Neg => each!(x, y, v => -v),
+        Unary::Abs => each!(x, y, v => v.abs()),
+        Unary::Sign => each!(x, y, v => if v > zero { one } else if v < zero { -one } else { zero }),
+        Unary::Square => each!(x, y, v => v * v),
+        Unary::Sqrt => each!(x, y, v => v.sqrt()),
+        Unary::Rsqrt => each!(x, y, v => one / v.sqrt()),
+        Unary::Reciprocal => each!(x, y, v => one / v),
+        Unary::Exp => each!(x, y, v => v.exp::<M>()),
+        Unary::Expm1 => each!(x, y, v => v.exp_m1::<M>()),
+        Unary::Ln => each!(x, y, v => v.ln::<M>()),
+        Unary::Log1p => each!(x, y, v => v.ln_1p::<M>()),
+        Unary::Sin => each!(x, y, v => v.sin::<M>()),
+        Unary::Cos => each!(x, y, v => v.cos::<M>()),
+        Unary::Tanh => each!(x, y, v => v.tanh::<M>()),
+        Unary::Sigmoid => each!(x, y, v => v.sigmoid::<M>()),
+        Unary::Relu => each!(x, y, v => if v <= zero { zero } else { v }),
+        Unary::Erf => each!(x, y, v => v.erf::<M>()),
+        Unary::Silu => each!(x, y, v => v * v.sigmoid::<M>()),
+        Unary::Gelu => {
+            let root = T::real(std::f64::consts::FRAC_1_SQRT_2);
+            each!(x, y, v => v * T::HALF * (one + (v * root).erf::<M>()))
+        }
+        Unary::GeluTanh => {
+            let (a, b) = (T::real(0.797_884_560_802_865_4), T::real(0.044_715));
+            each!(x, y, v => T::HALF * v * (one + (a * (v + b * v * v * v)).tanh::<M>()))
+        }
+        Unary::Floor => each!(x, y, v => v.floor()),
+        Unary::Ceil => each!(x, y, v => v.ceil()),
+        Unary::Round => each!(x, y, v => v.round()),
+        Unary::LeakyRelu(slope) => {
+            let slope = T::real(slope);
+            each!(x, y, v => if v > zero { v } else { v * slope })
+        }
+        Unary::Elu(alpha) => {
+            let alpha = T::real(alpha);
+            each!(x, y, v => if v > zero { v } else { alpha * v.exp_m1::<M>() })
+        }
+        Unary::Softplus { beta, threshold } => {
+            let (beta, threshold) = (T::real(beta), T::real(threshold));
+            each!(x, y, v => if v * beta > threshold { v } else { (v * beta).exp::<M>().ln_1p::<M>() / beta })
+        }
+        Unary::Clamp { min, max } => {
+            let (min, max) = (T::real(min), T::real(max));
+            each!(x, y, v => {
+                let low = if v < min { min } else { v };
+                if low > max { max } else { low }
+            })
+        }
+        Unary::PowScalar(p) => power(p, x, y),
+        Unary::AddScalar(s) => {
+            let s = T::real(s);
+            each!(x, y, v => v + s)
+        }
+        Unary::MulScalar(s) => {
+            let s = T::real(s);
+            each!(x, y, v => v * s)
+        }
+    }
+}
+
+/// Powers: the usual ones by roots, products and quotients.
+#[inline(always)]
+fn power<T: Float>(p: f64, x: &[T], y: &mut [T]) {
+    let one = T::ONE;
+    if p == 0.5 {
+        each!(x, y, v => v.sqrt())
+    } else if p == 1.0 {
+        each!(x, y, v => v)
+    } else if p == 2.0 {
+        each!(x, y, v => v * v)
+    } else if p == 3.0 {
+        each!(x, y, v => v * v * v)
+    } else if p == -0.5 {
+        each!(x, y, v => one / v.sqrt())
+    } else if p == -1.0 {
+        each!(x, y, v => one / v)
+    } else if p == -2.0 {
+        each!(x, y, v => one / (v * v))
+    } else {
+        let p = T::real(p);
+        each!(x, y, v => v.power(p))
+    }
+}

@@ -1,0 +1,335 @@
+//! Scalar arithmetic of the kernels: the number types' operations and the mathematical functions.
+//!
+//! The functions are written so that a loop over them turns into vector code.
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+/// How `a * b + c` is computed: fused where the instruction set has it, else in two steps.
+pub trait MulAdd: Copy + Default + Send + Sync + 'static {
+    /// `a * b + c` in single precision.
+    fn f32(a: f32, b: f32, c: f32) -> f32;
+    /// `a * b + c` in double precision.
+    fn f64(a: f64, b: f64, c: f64) -> f64;
+}
+
+/// One rounding, one instruction; only for instruction sets that have it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fused;
+
+/// A product and a sum, each rounded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stepwise;
+
+impl MulAdd for Fused {
+    #[inline(always)]
+    fn f32(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+    #[inline(always)]
+    fn f64(a: f64, b: f64, c: f64) -> f64 {
+        a.mul_add(b, c)
+    }
+}
+
+impl MulAdd for Stepwise {
+    #[inline(always)]
+    fn f32(a: f32, b: f32, c: f32) -> f32 {
+        a * b + c
+    }
+    #[inline(always)]
+    fn f64(a: f64, b: f64, c: f64) -> f64 {
+        a * b + c
+    }
+}
+
+/// Arithmetic of numbers; integers wrap around.
+pub trait Arithmetic: Copy + PartialOrd + Send + Sync + 'static {
+    /// The type sums are accumulated in.
+    type Wide: Copy + Send + Sync + 'static;
+    /// Zero.
+    const ZERO: Self;
+    /// One.
+    const ONE: Self;
+    /// The smallest value, minus infinity if there is one.
+    const LOWEST: Self;
+    /// The largest value, infinity if there is one.
+    const HIGHEST: Self;
+    /// Zero of the wide type.
+    const WIDE_ZERO: Self::Wide;
+    /// One of the wide type.
+    const WIDE_ONE: Self::Wide;
+    /// `a + b`.
+    fn plus(self, b: Self) -> Self;
+    /// `a - b`.
+    fn minus(self, b: Self) -> Self;
+    /// `a * b`.
+    fn times(self, b: Self) -> Self;
+    /// `a / b`; integers divided by zero give zero.
+    fn over(self, b: Self) -> Self;
+    /// `a` to the power `b`; integers wrap around, and a negative exponent gives 0 unless the base is 1 or -1.
+    fn power(self, b: Self) -> Self;
+    /// Whether this is not a number.
+    fn nan(self) -> bool;
+    /// The value as a wide number.
+    fn widen(self) -> Self::Wide;
+    /// The sum of wide numbers.
+    fn wide_plus(a: Self::Wide, b: Self::Wide) -> Self::Wide;
+    /// The product of wide numbers.
+    fn wide_times(a: Self::Wide, b: Self::Wide) -> Self::Wide;
+    /// A wide number as this type.
+    fn narrow(w: Self::Wide) -> Self;
+}
+
+macro_rules! arithmetic_of_floats {
+    ($t:ident, $pow:path) => {
+        impl Arithmetic for $t {
+            type Wide = f64;
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const LOWEST: Self = $t::NEG_INFINITY;
+            const HIGHEST: Self = $t::INFINITY;
+            const WIDE_ZERO: f64 = 0.0;
+            const WIDE_ONE: f64 = 1.0;
+            #[inline(always)]
+            fn plus(self, b: Self) -> Self {
+                self + b
+            }
+            #[inline(always)]
+            fn minus(self, b: Self) -> Self {
+                self - b
+            }
+            #[inline(always)]
+            fn times(self, b: Self) -> Self {
+                self * b
+            }
+            #[inline(always)]
+            fn over(self, b: Self) -> Self {
+                self / b
+            }
+            #[inline(always)]
+            fn power(self, b: Self) -> Self {
+                $pow(self, b)
+            }
+            #[inline(always)]
+            fn nan(self) -> bool {
+                self.is_nan()
+            }
+            #[inline(always)]
+            fn widen(self) -> f64 {
+                self as f64
+            }
+            #[inline(always)]
+            fn wide_plus(a: f64, b: f64) -> f64 {
+                a + b
+            }
+            #[inline(always)]
+            fn wide_times(a: f64, b: f64) -> f64 {
+                a * b
+            }
+            #[inline(always)]
+            fn narrow(w: f64) -> Self {
+                w as $t
+            }
+        }
+    };
+}
+arithmetic_of_floats!(f32, libm::powf);
+arithmetic_of_floats!(f64, libm::pow);
+
+macro_rules! arithmetic_of_integers {
+    ($t:ident, $power:expr) => {
+        impl Arithmetic for $t {
+            type Wide = $t;
+            const ZERO: Self = 0;
+            const ONE: Self = 1;
+            const LOWEST: Self = $t::MIN;
+            const HIGHEST: Self = $t::MAX;
+            const WIDE_ZERO: $t = 0;
+            const WIDE_ONE: $t = 1;
+            #[inline(always)]
+            fn plus(self, b: Self) -> Self {
+                self.wrapping_add(b)
+            }
+            #[inline(always)]
+            fn minus(self, b: Self) -> Self {
+                self.wrapping_sub(b)
+            }
+            #[inline(always)]
+            fn times(self, b: Self) -> Self {
+                self.wrapping_mul(b)
+            }
+            #[inline(always)]
+            fn over(self, b: Self) -> Self {
+                if b == 0 { 0 } else { self.wrapping_div(b) }
+            }
+            #[inline(always)]
+            fn power(self, b: Self) -> Self {
+                $power(self, b)
+            }
+            #[inline(always)]
+            fn nan(self) -> bool {
+                false
+            }
+            #[inline(always)]
+            fn widen(self) -> $t {
+                self
+            }
+            #[inline(always)]
+            fn wide_plus(a: $t, b: $t) -> $t {
+                a.wrapping_add(b)
+            }
+            #[inline(always)]
+            fn wide_times(a: $t, b: $t) -> $t {
+                a.wrapping_mul(b)
+            }
+            #[inline(always)]
+            fn narrow(w: $t) -> Self {
+                w
+            }
+        }
+    };
+}
+arithmetic_of_integers!(i64, power_i64);
+arithmetic_of_integers!(u8, |a: u8, b: u8| a.wrapping_pow(b.into()));
+
+/// The integer power that PyTorch computes.
+fn power_i64(a: i64, b: i64) -> i64 {
+    match (a, b) {
+        (1, _) => 1,
+        (-1, b) => 1 - 2 * (b & 1),
+        (_, ..0) => 0,
+        _ => {
+            let (mut base, mut left, mut y) = (a, b, 1i64);
+            while left > 0 {
+                if left & 1 == 1 {
+                    y = y.wrapping_mul(base);
+                }
+                base = base.wrapping_mul(base);
+                left >>= 1;
+            }
+            y
+        }
+    }
+}
+
+/// Floating-point arithmetic and the mathematical functions.
+pub trait Real:
+    Arithmetic<Wide = f64>
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    /// One half.
+    const HALF: Self;
+    /// The smallest normal number.
+    const TINY: Self;
+    /// The nearest number to a double.
+    fn real(v: f64) -> Self;
+    /// `a * b + c`.
+    fn mul_add<M: MulAdd>(self, b: Self, c: Self) -> Self;
+    /// The absolute value.
+    fn abs(self) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+    /// The largest integer not above.
+    fn floor(self) -> Self;
+    /// The smallest integer not below.
+    fn ceil(self) -> Self;
+    /// The nearest integer, the even one of two.
+    fn round(self) -> Self;
+    /// `e^x`.
+    fn exp<M: MulAdd>(self) -> Self;
+    /// `e^x - 1`.
+    fn exp_m1<M: MulAdd>(self) -> Self;
+    /// The natural logarithm.
+    fn ln<M: MulAdd>(self) -> Self;
+    /// `ln(1 + x)`.
+    fn ln_1p<M: MulAdd>(self) -> Self;
+    /// The sine.
+    fn sin<M: MulAdd>(self) -> Self;
+    /// The cosine.
+    fn cos<M: MulAdd>(self) -> Self;
+    /// The hyperbolic tangent.
+    fn tanh<M: MulAdd>(self) -> Self;
+    /// `1 / (1 + e^-x)`.
+    fn sigmoid<M: MulAdd>(self) -> Self;
+    /// The error function.
+    fn erf<M: MulAdd>(self) -> Self;
+}
+
+macro_rules! real {
+    ($t:ident, $m:ident, $exp:path, $expm1:path, $ln:path, $log1p:path, $sin:path, $cos:path, $tanh:path, $erf:path) => {
+        impl Real for $t {
+            const HALF: Self = 0.5;
+            const TINY: Self = $t::MIN_POSITIVE;
+            #[inline(always)]
+            fn real(v: f64) -> Self {
+                v as $t
+            }
+            #[inline(always)]
+            fn mul_add<M: MulAdd>(self, b: Self, c: Self) -> Self {
+                M::$m(self, b, c)
+            }
+            #[inline(always)]
+            fn abs(self) -> Self {
+                $t::abs(self)
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                $t::sqrt(self)
+            }
+            #[inline(always)]
+            fn floor(self) -> Self {
+                $t::floor(self)
+            }
+            #[inline(always)]
+            fn ceil(self) -> Self {
+                $t::ceil(self)
+            }
+            #[inline(always)]
+            fn round(self) -> Self {
+                $t::round_ties_even(self)
+            }
+            #[inline(always)]
+            fn exp<M: MulAdd>(self) -> Self {
+                $exp(self)
+            }
+            #[inline(always)]
+            fn exp_m1<M: MulAdd>(self) -> Self {
+                $expm1(self)
+            }
+            #[inline(always)]
+            fn ln<M: MulAdd>(self) -> Self {
+                $ln(self)
+            }
+            #[inline(always)]
+            fn ln_1p<M: MulAdd>(self) -> Self {
+                $log1p(self)
+            }
+            #[inline(always)]
+            fn sin<M: MulAdd>(self) -> Self {
+                $sin(self)
+            }
+            #[inline(always)]
+            fn cos<M: MulAdd>(self) -> Self {
+                $cos(self)
+            }
+            #[inline(always)]
+            fn tanh<M: MulAdd>(self) -> Self {
+                $tanh(self)
+            }
+            #[inline(always)]
+            fn sigmoid<M: MulAdd>(self) -> Self {
+                1.0 / (1.0 + $exp(-self))
+            }
+            #[inline(always)]
+            fn erf<M: MulAdd>(self) -> Self {
+                $erf(self)
+            }
+        }
+    };
+}
+real!(f32, f32, libm::expf, libm::expm1f, libm::logf, libm::log1pf, libm::sinf, libm::cosf, libm::tanhf, libm::erff);
+real!(f64, f64, libm::exp, libm::expm1, libm::log, libm::log1p, libm::sin, libm::cos, libm::tanh, libm::erf);
