@@ -6,5 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod optimizer;
 
 pub use arguments::{Arguments, Refusal};
+pub use optimizer::optimizer;

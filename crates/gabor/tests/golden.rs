@@ -19,6 +19,8 @@ mod operators;
 mod pointwise;
 #[path = "golden/reductions.rs"]
 mod reductions;
+#[path = "golden/training.rs"]
+mod training;
 #[path = "golden/views.rs"]
 mod views;
 #[path = "golden/windows.rs"]
@@ -47,7 +49,11 @@ fn outcome(suite: &Suite, case: &Case) -> Outcome {
     if let Some(reason) = exceptions::reason(suite, case) {
         return Outcome::Skipped(reason);
     }
-    match catch_unwind(AssertUnwindSafe(|| operators::check(suite, case))) {
+    let check = || match suite.name.as_str() {
+        "optimizers" => training::optimizers(suite, case),
+        _ => operators::check(suite, case),
+    };
+    match catch_unwind(AssertUnwindSafe(check)) {
         Ok(Ok(())) => Outcome::Passed,
         Ok(Err(problem)) => Outcome::Failed(problem),
         Err(payload) => {

@@ -11,6 +11,10 @@ pub(crate) const TABLE: &[(&str, Operator)] = &[
     ("sum", |c| one(c.tensor(0)?.sum_dim(axes(c)?, keepdim(c)?)?)),
     ("mean", |c| one(c.tensor(0)?.mean_dim(axes(c)?, keepdim(c)?)?)),
     ("var", var),
+    ("amax", |c| one(c.tensor(0)?.amax_dim(axes(c)?, keepdim(c)?)?)),
+    ("amin", |c| one(c.tensor(0)?.amin_dim(axes(c)?, keepdim(c)?)?)),
+    ("argmax", |c| one(c.tensor(0)?.argmax(c.attrs.integer("dim")?, keepdim(c)?)?)),
+    ("max_dim", max_dim),
 ];
 
 /// The axes under `dim`: none and an empty list mean all.
@@ -30,4 +34,9 @@ fn var(c: &Call<'_>) -> Outputs {
     let unbiased = c.attrs.flag("unbiased")?.unwrap_or(true);
     let correction = c.attrs.number("correction")?.unwrap_or(if unbiased { 1.0 } else { 0.0 });
     one(c.tensor(0)?.var_dim(axes(c)?, correction, keepdim(c)?)?)
+}
+
+fn max_dim(c: &Call<'_>) -> Outputs {
+    let (values, indices) = c.tensor(0)?.max_dim(c.axis("dim", 0)?, keepdim(c)?)?;
+    Ok(vec![values, indices])
 }

@@ -1,7 +1,7 @@
 //! Operators that move or choose elements: shapes, slices, joining.
 
 use benches::Refusal;
-use gabor::{Axes, Tensor};
+use gabor::{Axes, DType, Tensor};
 
 use crate::call::{Call, Outputs, one};
 use crate::operators::Operator;
@@ -20,11 +20,21 @@ pub(crate) const TABLE: &[(&str, Operator)] = &[
     ("stack", |c| one(Tensor::stack(&c.list(0)?, c.axis("dim", 0)?)?)),
     ("chunk", |c| Ok(c.tensor(0)?.chunk(c.attrs.integer("chunks")?.unwrap_or(0), c.axis("dim", 0)?)?)),
     ("split", split),
+    ("index_select", |c| one(c.tensor(0)?.index_select(c.axis("dim", 0)?, &index(c)?)?)),
+    ("gather", |c| one(c.tensor(0)?.gather(c.axis("dim", 0)?, &index(c)?)?)),
+    ("one_hot", |c| one(c.tensor(0)?.one_hot(c.axis("num_classes", -1)?)?)),
+    ("embedding", |c| one(c.tensor(1)?.embedding(c.tensor(0)?, c.attrs.integer("padding_idx")?)?)),
 ];
 
 /// A list that must be given.
 fn needed(c: &Call<'_>, name: &str) -> Result<Vec<isize>, Refusal> {
     c.attrs.integers(name)?.ok_or_else(|| Refusal::Type(format!("no {name}")))
+}
+
+/// PyTorch lets an index that holds nothing have any dtype; here it is i64.
+fn index(c: &Call<'_>) -> Result<Tensor, Refusal> {
+    let index = c.named("index")?.ok_or_else(|| Refusal::Type("no index".to_owned()))?;
+    Ok(if index.numel() == 0 { index.to_dtype(DType::I64)? } else { index.clone() })
 }
 
 fn narrow(c: &Call<'_>) -> Outputs {
