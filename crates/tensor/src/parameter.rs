@@ -1,11 +1,11 @@
 //! Parameters: leaves whose values an optimizer replaces, and state that layers keep beside them.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use crate::tape::{Node, Tensor, no_grad};
+use crate::tape::{Tensor, no_grad};
 
 /// A learned tensor of a layer. Clones are the same parameter, so that weights can be shared.
 ///
@@ -23,10 +23,10 @@ pub struct Parameter {
 }
 
 struct Shared {
-    leaf: Arc<Node>,
     cell: RwLock<Held>,
 }
 
+/// The tensor is a leaf; its node stays the same until the dtype changes.
 struct Held {
     tensor: Tensor,
     frozen: bool,
@@ -39,13 +39,12 @@ impl Parameter {
     /// The dtype is not floating point.
     pub fn new(tensor: Tensor) -> Result<Self> {
         let tensor = tensor.detach().requires_grad_()?;
-        let leaf = tensor.node.clone().expect("requires_grad_ makes a leaf");
-        Ok(Parameter { shared: Arc::new(Shared { leaf, cell: RwLock::new(Held { tensor, frozen: false }) }) })
+        Ok(Parameter { shared: Arc::new(Shared { cell: RwLock::new(Held { tensor, frozen: false }) }) })
     }
 
     /// The current value: a leaf of the graph, or a plain tensor while the parameter is frozen.
     pub fn tensor(&self) -> Tensor {
-        let held = self.shared.cell.read().unwrap_or_else(PoisonError::into_inner);
+        let held = self.held();
         if held.frozen { held.tensor.detach() } else { held.tensor.clone() }
     }
 
@@ -61,12 +60,12 @@ impl Parameter {
 
     /// The gradient that [`Tensor::backward`] stored, if any.
     pub fn grad(&self) -> Option<Tensor> {
-        self.shared.leaf.slot()?.clone().map(Tensor::plain)
+        self.held().tensor.grad()
     }
 
     /// Forgets the stored gradient.
     pub fn zero_grad(&self) {
-        self.set_stored(None);
+        self.held().tensor.zero_grad();
     }
 
     /// Replaces the stored gradient, for instance after clipping.
@@ -75,14 +74,16 @@ impl Parameter {
     /// `grad` has another shape or dtype.
     pub fn set_grad(&self, grad: &Tensor) -> Result<()> {
         self.check("set_grad", grad)?;
-        self.set_stored(Some(grad.value.contiguous()?));
+        self.held().tensor.set_grad(Some(grad.value.contiguous()?));
         Ok(())
     }
 
-    fn set_stored(&self, grad: Option<crate::value::Value>) {
-        if let Some(mut slot) = self.shared.leaf.slot() {
-            *slot = grad;
-        }
+    fn held(&self) -> RwLockReadGuard<'_, Held> {
+        self.shared.cell.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held_mut(&self) -> RwLockWriteGuard<'_, Held> {
+        self.shared.cell.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces the value.
@@ -92,7 +93,7 @@ impl Parameter {
     pub fn set(&self, value: &Tensor) -> Result<()> {
         self.check("set", value)?;
         let value = value.value.contiguous()?;
-        self.shared.cell.write().unwrap_or_else(PoisonError::into_inner).tensor.value = value;
+        self.held_mut().tensor.value = value;
         Ok(())
     }
 
@@ -126,7 +127,7 @@ impl Parameter {
     /// # Errors
     /// `T` is not the dtype of the parameter.
     pub fn modify<T: Element, R>(&self, f: impl FnOnce(&mut [T]) -> R) -> Result<R> {
-        let mut held = self.shared.cell.write().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held_mut();
         let value = &mut held.tensor.value;
         if value.dtype() != T::DTYPE {
             return Err(Error::DTypes { op: "modify", lhs: value.dtype(), rhs: T::DTYPE });
@@ -137,14 +138,26 @@ impl Parameter {
         Ok(f(value.unique().expect("a copy has one owner")))
     }
 
+    /// Converts the elements. The stored gradient is forgotten.
+    ///
+    /// # Errors
+    /// `dtype` is not floating point.
+    pub fn to_dtype_(&self, dtype: DType) -> Result<()> {
+        let mut held = self.held_mut();
+        if held.tensor.dtype() != dtype {
+            held.tensor = held.tensor.detach().to_dtype(dtype)?.requires_grad_()?;
+        }
+        Ok(())
+    }
+
     /// Freezes (`false`) or unfreezes the parameter.
     pub fn requires_grad_(&self, on: bool) {
-        self.shared.cell.write().unwrap_or_else(PoisonError::into_inner).frozen = !on;
+        self.held_mut().frozen = !on;
     }
 
     /// Whether gradients are recorded for it.
     pub fn requires_grad(&self) -> bool {
-        !self.shared.cell.read().unwrap_or_else(PoisonError::into_inner).frozen
+        !self.held().frozen
     }
 
     /// A number that only clones of this parameter share.
@@ -200,6 +213,17 @@ impl State {
             return Err(Error::DTypes { op: "set", lhs: held.dtype(), rhs: value.dtype() });
         }
         *held = value.detach();
+        Ok(())
+    }
+
+    /// Converts the elements.
+    ///
+    /// # Errors
+    /// The result does not fit in memory.
+    pub fn to_dtype_(&self, dtype: DType) -> Result<()> {
+        let mut held = self.cell.write().unwrap_or_else(PoisonError::into_inner);
+        let converted = held.to_dtype(dtype)?;
+        *held = converted;
         Ok(())
     }
 
