@@ -1,0 +1,24 @@
+//! ReLU.
+
+use tensor::{Result, Tensor};
+
+use crate::{Forward, Module};
+
+/// `max(x, 0)`, element by element. PyTorch: `torch.nn.ReLU`.
+///
+/// ```
+/// use gabor_nn::{Forward, ReLU};
+/// use tensor::Tensor;
+/// assert_eq!(ReLU.forward(&Tensor::new([-1f32, 2.0])?)?.to_vec::<f32>()?, [0.0, 2.0]);
+/// # Ok::<(), tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReLU;
+
+impl Module for ReLU {}
+
+impl Forward for ReLU {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.relu()
+    }
+}

@@ -1,0 +1,24 @@
+//! Tanh.
+
+use tensor::{Result, Tensor};
+
+use crate::{Forward, Module};
+
+/// The hyperbolic tangent, element by element. PyTorch: `torch.nn.Tanh`.
+///
+/// ```
+/// use gabor_nn::{Forward, Tanh};
+/// use tensor::Tensor;
+/// assert_eq!(Tanh.forward(&Tensor::new([0f32])?)?.to_vec::<f32>()?, [0.0]);
+/// # Ok::<(), tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tanh;
+
+impl Module for Tanh {}
+
+impl Forward for Tanh {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.tanh()
+    }
+}

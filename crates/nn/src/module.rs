@@ -1,0 +1,288 @@
+//! What a module is: something that shows its parameters and state, by name, to a visitor.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use tensor::{DType, Pair, Parameter, Result, Shape, State, Tensor};
+
+use crate::state::{self, Entry, LoadReport, collect};
+use crate::training::Training;
+
+/// Walks through a module. Each method does nothing unless it is written.
+pub trait Visitor {
+    /// The field or position that follows.
+    fn enter(&mut self, name: &str) {
+        let _ = name;
+    }
+    /// The end of what was entered last.
+    fn leave(&mut self) {}
+    /// A parameter.
+    fn parameter(&mut self, parameter: &Parameter) {
+        let _ = parameter;
+    }
+    /// A buffer: kept and saved, not learned.
+    fn state(&mut self, state: &State) {
+        let _ = state;
+    }
+    /// A switch between training and evaluation.
+    fn training(&mut self, training: &Training) {
+        let _ = training;
+    }
+}
+
+/// Something with parameters. `#[derive(Module)]` writes [`fields`](Self::fields); all else is given.
+///
+/// All methods take `&self`: clones of a parameter are the same parameter, and so modules can share layers.
+///
+/// ```
+/// use gabor_nn::{Forward, Linear, Module};
+/// use tensor::{Result, Tensor};
+/// #[derive(Module)]
+/// struct Mlp {
+///     hidden: Linear,
+///     out: Linear,
+/// }
+/// impl Forward for Mlp {
+///     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+///         self.out.forward(&self.hidden.forward(x)?.relu()?)
+///     }
+/// }
+/// let net = Mlp { hidden: Linear::new(4, 8).build()?, out: Linear::new(8, 2).bias(false).build()? };
+/// let names: Vec<String> = net.named_parameters().into_iter().map(|(name, _)| name).collect();
+/// assert_eq!(names, ["hidden.weight", "hidden.bias", "out.weight"]);
+/// assert_eq!(net.num_parameters(), 4 * 8 + 8 + 8 * 2);
+/// # Ok::<(), tensor::Error>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a Module",
+    note = "put #[derive(Module)] on it, or #[module(skip)] on the field if it holds no parameters"
+)]
+pub trait Module {
+    /// The fields that may hold parameters, by name.
+    fn fields(&self) -> Vec<(&'static str, &dyn Module)> {
+        Vec::new()
+    }
+
+    /// Shows everything inside to `visitor`; by default each of the [`fields`](Self::fields) under its name.
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        for (name, field) in self.fields() {
+            visitor.enter(name);
+            field.visit(visitor);
+            visitor.leave();
+        }
+    }
+
+    /// The name of the type without its path.
+    fn type_name(&self) -> &'static str {
+        let name = std::any::type_name::<Self>();
+        let name = name.split('<').next().unwrap_or(name);
+        name.rsplit("::").next().unwrap_or(name)
+    }
+
+    /// All parameters in PyTorch's order, a shared one once.
+    fn parameters(&self) -> Vec<Parameter> {
+        self.named_parameters().into_iter().map(|(_, parameter)| parameter).collect()
+    }
+
+    /// All parameters with their names, a shared one once under its first name.
+    fn named_parameters(&self) -> Vec<(String, Parameter)> {
+        let mut seen = std::collections::HashSet::new();
+        let parameters = collect(self).into_iter().filter_map(|(name, entry)| match entry {
+            Entry::Parameter(parameter) => Some((name, parameter)),
+            Entry::State(_) => None,
+        });
+        parameters.filter(|(_, parameter)| seen.insert(parameter.id())).collect()
+    }
+
+    /// All buffers with their names, such as running statistics; a shared one once under its first name.
+    fn named_buffers(&self) -> Vec<(String, State)> {
+        let mut seen = std::collections::HashSet::new();
+        let states = collect(self).into_iter().filter_map(|(name, entry)| match entry {
+            Entry::State(state) => Some((name, state)),
+            Entry::Parameter(_) => None,
+        });
+        states.filter(|(_, state)| seen.insert(state.id())).collect()
+    }
+
+    /// The values of all parameters and buffers under PyTorch's names and in its order: of each module first the
+    /// parameters, then the buffers, then the submodules. A shared one appears under each of its names.
+    fn state_dict(&self) -> Vec<(String, Tensor)> {
+        collect(self).into_iter().map(|(name, entry)| (name, entry.tensor())).collect()
+    }
+
+    /// Takes the values of parameters and buffers from `state`. Numbers of another dtype are converted, as in PyTorch.
+    ///
+    /// ```
+    /// use gabor_nn::{Linear, Module};
+    /// let (a, b) = (Linear::new(2, 3).build()?, Linear::new(2, 3).build()?);
+    /// b.load_state_dict(&a.state_dict(), true)?;
+    /// assert_eq!(a.weight.tensor().to_vec::<f32>()?, b.weight.tensor().to_vec::<f32>()?);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An entry has another shape, or (`strict`) entries are missing or unexpected. The error lists all of them with
+    /// the nearest names, and nothing is changed.
+    fn load_state_dict(&self, state: &[(String, Tensor)], strict: bool) -> Result<LoadReport> {
+        state::load(&collect(self), state, strict)
+    }
+
+    /// Switches to training: dropout drops, batch normalisation uses the batch.
+    fn train(&self) {
+        self.visit(&mut Switch(true));
+    }
+
+    /// Switches to evaluation: dropout passes everything, batch normalisation uses its running statistics.
+    fn eval(&self) {
+        self.visit(&mut Switch(false));
+    }
+
+    /// Forgets the gradients of all parameters.
+    fn zero_grad(&self) {
+        self.parameters().iter().for_each(Parameter::zero_grad);
+    }
+
+    /// Freezes (`false`) or unfreezes all parameters.
+    fn requires_grad_(&self, on: bool) {
+        self.parameters().iter().for_each(|parameter| parameter.requires_grad_(on));
+    }
+
+    /// The number of learned numbers, shared ones once.
+    fn num_parameters(&self) -> usize {
+        self.parameters().iter().map(|parameter| parameter.shape().numel()).sum()
+    }
+
+    /// Converts all floating-point parameters and buffers in place. Gradients are forgotten.
+    ///
+    /// # Errors
+    /// `dtype` is not floating point.
+    fn to_dtype(&self, dtype: DType) -> Result<()> {
+        for (_, entry) in collect(self) {
+            entry.to_dtype(dtype)?;
+        }
+        Ok(())
+    }
+}
+
+/// A module that makes one tensor from one tensor: what can stand in a [`Sequential`](crate::Sequential).
+pub trait Forward: Module {
+    /// The result for `x`.
+    ///
+    /// # Errors
+    /// `x` does not fit the module.
+    fn forward(&self, x: &Tensor) -> Result<Tensor>;
+
+    /// Whether the options of the layer make sense. A [`Sequential`](crate::Sequential) asks when the layer is put in.
+    ///
+    /// # Errors
+    /// Names the option.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+struct Switch(bool);
+
+impl Visitor for Switch {
+    fn training(&mut self, training: &Training) {
+        training.set(self.0);
+    }
+}
+
+impl Module for Parameter {
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.parameter(self);
+    }
+}
+
+impl Module for State {
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.state(self);
+    }
+}
+
+/// Whatever holds modules without a name of its own.
+macro_rules! transparent {
+    ($($t:ty),+) => { $(
+        impl<M: Module + ?Sized> Module for $t {
+            fn visit(&self, visitor: &mut dyn Visitor) {
+                (**self).visit(visitor);
+            }
+            fn type_name(&self) -> &'static str {
+                (**self).type_name()
+            }
+        }
+    )+ };
+}
+transparent!(Box<M>, Arc<M>, &M);
+
+impl<F: Forward + ?Sized> Forward for Box<F> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        (**self).forward(x)
+    }
+    fn check(&self) -> Result<()> {
+        (**self).check()
+    }
+}
+
+impl<F: Forward + ?Sized> Forward for Arc<F> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        (**self).forward(x)
+    }
+    fn check(&self) -> Result<()> {
+        (**self).check()
+    }
+}
+
+impl<M: Module> Module for Option<M> {
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        if let Some(module) = self {
+            module.visit(visitor);
+        }
+    }
+}
+
+/// Elements are named by their positions.
+impl<M: Module> Module for [M] {
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        for (i, module) in self.iter().enumerate() {
+            visitor.enter(&i.to_string());
+            module.visit(visitor);
+            visitor.leave();
+        }
+    }
+}
+
+impl<M: Module> Module for Vec<M> {
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        self[..].visit(visitor);
+    }
+}
+
+impl<M: Module, const N: usize> Module for [M; N] {
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        self[..].visit(visitor);
+    }
+}
+
+macro_rules! tuple {
+    ($($name:ident $at:tt),+) => {
+        impl<$($name: Module),+> Module for ($($name,)+) {
+            fn fields(&self) -> Vec<(&'static str, &dyn Module)> {
+                vec![$((stringify!($at), &self.$at as &dyn Module)),+]
+            }
+        }
+    };
+}
+tuple!(A 0);
+tuple!(A 0, B 1);
+tuple!(A 0, B 1, C 2);
+tuple!(A 0, B 1, C 2, D 3);
+
+impl<T: ?Sized> Module for PhantomData<T> {}
+
+/// Options of layers: they hold no parameters.
+macro_rules! nothing {
+    ($($t:ty),+) => { $( impl Module for $t {} )+ };
+}
+nothing!(bool, u8, u32, u64, usize, i32, i64, isize, f32, f64, (), str, String, Pair, Shape, DType);

@@ -1,0 +1,127 @@
+//! Layers one after the other.
+
+use tensor::{Result, Tensor};
+
+use crate::module::{Forward, Module, Visitor};
+
+/// A layer of any type.
+pub type Layer = Box<dyn Forward + Send + Sync>;
+
+/// What can be put into a [`Sequential`]: finished layers, and builders, which are built then.
+pub trait IntoLayer {
+    /// The finished layer.
+    ///
+    /// # Errors
+    /// The options of the layer do not make sense.
+    fn into_layer(self) -> Result<Layer>;
+}
+
+impl<L: Forward + Send + Sync + 'static> IntoLayer for L {
+    fn into_layer(self) -> Result<Layer> {
+        self.check()?;
+        Ok(Box::new(self))
+    }
+}
+
+/// Layers one after the other, named by their positions: `0.weight`, `2.weight`. PyTorch: `torch.nn.Sequential`.
+///
+/// [`seq!`](crate::seq) makes one from a list.
+///
+/// ```
+/// use gabor_nn::{Forward, Linear, Module, Sequential, Tanh};
+/// use tensor::Tensor;
+/// let mut net = Sequential::new();
+/// net.push(Linear::new(4, 3))?;
+/// net.push(Tanh)?;
+/// assert_eq!(net.forward(&Tensor::zeros([2, 4])?)?.shape(), &[2, 3]);
+/// assert_eq!(format!("{net:?}"), "Sequential(0: Linear, 1: Tanh)");
+/// # Ok::<(), tensor::Error>(())
+/// ```
+#[derive(Default)]
+pub struct Sequential {
+    layers: Vec<Layer>,
+}
+
+impl Sequential {
+    /// No layers yet: the result is the input.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a layer at the end.
+    ///
+    /// # Errors
+    /// The options of the layer do not make sense.
+    pub fn push(&mut self, layer: impl IntoLayer) -> Result<()> {
+        let layer = layer.into_layer().map_err(|error| error.in_layer(&self.layers.len().to_string()))?;
+        self.layers.push(layer);
+        Ok(())
+    }
+
+    /// The number of layers.
+    pub fn len(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Whether there are no layers.
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    /// The layers in order.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+}
+
+impl From<Vec<Layer>> for Sequential {
+    fn from(layers: Vec<Layer>) -> Self {
+        Sequential { layers }
+    }
+}
+
+impl Module for Sequential {
+    fn visit(&self, visitor: &mut dyn Visitor) {
+        self.layers.visit(visitor);
+    }
+}
+
+impl Forward for Sequential {
+    /// # Errors
+    /// As the layer that fails, with its position in front.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut x = x.clone();
+        for (i, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(&x).map_err(|error| error.in_layer(&i.to_string()))?;
+        }
+        Ok(x)
+    }
+}
+
+impl std::fmt::Debug for Sequential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<String> =
+            self.layers.iter().enumerate().map(|(i, layer)| format!("{i}: {}", layer.type_name())).collect();
+        write!(f, "Sequential({})", names.join(", "))
+    }
+}
+
+/// A [`Sequential`] of builders and layers; the result is a `Result`.
+///
+/// ```
+/// use gabor_nn::{Linear, ReLU, Module, seq};
+/// let net = seq![Linear::new(784, 64), ReLU, Linear::new(64, 10)]?;
+/// assert_eq!(net.num_parameters(), 784 * 64 + 64 + 64 * 10 + 10);
+/// # Ok::<(), tensor::Error>(())
+/// ```
+#[macro_export]
+macro_rules! seq {
+    ($($layer:expr),* $(,)?) => {
+        (|| {
+            #[allow(unused_mut)]
+            let mut sequential = $crate::Sequential::new();
+            $( sequential.push($layer)?; )*
+            ::core::result::Result::<_, $crate::Error>::Ok(sequential)
+        })()
+    };
+}
