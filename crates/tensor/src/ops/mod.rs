@@ -7,12 +7,17 @@ mod cast;
 mod cat;
 mod compare;
 mod conv2d;
+mod cumulative;
 mod extreme;
+mod flip;
 mod gather;
 mod matmul;
 mod max_pool2d;
+mod pad;
 mod reduce;
 mod select;
+mod softmax;
+mod sort;
 mod unary;
 mod view;
 mod window;
@@ -21,9 +26,21 @@ pub use activation::Gelu;
 pub use avg_pool2d::AvgPoolOptions;
 pub use conv2d::{Conv2dOptions, ConvTranspose2dOptions};
 pub use max_pool2d::PoolOptions;
+pub use pad::PadMode;
 pub use window::Padding;
 
 /// Every operator with its samples: each file lists its own in `SPECS`.
 #[cfg(any(test, feature = "testing"))]
-pub(crate) const ALL: &[&[crate::testing::OpSpec]] =
-    &[avg_pool2d::SPECS, conv2d::SPECS, extreme::SPECS, gather::SPECS, matmul::SPECS, max_pool2d::SPECS];
+pub(crate) const ALL: &[&[crate::testing::OpSpec]] = &[
+    avg_pool2d::SPECS,
+    conv2d::SPECS,
+    cumulative::SPECS,
+    extreme::SPECS,
+    flip::SPECS,
+    gather::SPECS,
+    matmul::SPECS,
+    max_pool2d::SPECS,
+    pad::SPECS,
+    softmax::SPECS,
+    sort::SPECS,
+];
