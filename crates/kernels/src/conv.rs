@@ -65,3 +65,10 @@ pub fn conv2d_weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]
     gw.fill(T::default());
     each(g, |a, b, c| gw[b] = gw[b].plus(gy[c].times(x[a])));
 }
+pub fn conv2d_bias<T: Float>(g: &ConvGeometry, gy: &[T], gb: &mut [T]) {
+    gb.fill(T::default());
+    for (i, v) in gy.iter().enumerate() {
+        let k = i / (g.out_h * g.out_w) % g.out_channels;
+        gb[k] = gb[k] + *v;
+    }
+}

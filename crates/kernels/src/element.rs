@@ -1,42 +1,36 @@
-//! Element types.
-#![allow(missing_docs)]
-pub trait Element: Copy + Send + Sync + Default + PartialEq + crate::elementwise::Convert + 'static {
+//! The element types of tensors, as sealed traits: [`Element`] is any of them, [`Number`] has arithmetic, [`Float`] is real.
+
+use std::fmt::Debug;
+
+mod sealed {
+    /// Keeps the traits of this module closed: kernels rely on what these types are made of.
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+    impl Sealed for i64 {}
+    impl Sealed for u8 {}
+    impl Sealed for bool {}
+}
+
+/// A type that tensors can hold: f32, f64, i64, u8 or bool.
+///
+/// The types have no padding, so that a block of memory that was written as any of them can be read as any other one for
+/// which [`ANY_BITS`](Self::ANY_BITS) holds.
+pub trait Element:
+    sealed::Sealed + crate::elementwise::Convert + Copy + Debug + Default + PartialEq + PartialOrd + Send + Sync + 'static
+{
+    /// Whether every pattern of bits is a value.
+    const ANY_BITS: bool;
+
+    /// The value as an f64; false is 0 and true is 1.
     fn to_f64(self) -> f64;
+
+    /// The nearest value: integers truncate towards zero and saturate, NaN becomes 0 in them, and bool is `v != 0`.
     fn from_f64(v: f64) -> Self;
 }
-impl Element for f32 {
-    fn to_f64(self) -> f64 {
-        self as f64
-    }
-    fn from_f64(v: f64) -> Self {
-        v as f32
-    }
-}
-impl Element for f64 {
-    fn to_f64(self) -> f64 {
-        self
-    }
-    fn from_f64(v: f64) -> Self {
-        v
-    }
-}
-impl Element for i64 {
-    fn to_f64(self) -> f64 {
-        self as f64
-    }
-    fn from_f64(v: f64) -> Self {
-        v as i64
-    }
-}
-impl Element for u8 {
-    fn to_f64(self) -> f64 {
-        self as f64
-    }
-    fn from_f64(v: f64) -> Self {
-        v as u8
-    }
-}
+
 impl Element for bool {
+    const ANY_BITS: bool = false;
     fn to_f64(self) -> f64 {
         f64::from(u8::from(self))
     }
@@ -44,65 +38,69 @@ impl Element for bool {
         v != 0.0
     }
 }
-pub trait Number: Element + PartialOrd + crate::math::Arithmetic {
+
+/// An element type with arithmetic: f32, f64, i64 or u8. Integers wrap around.
+pub trait Number: Element + crate::math::Arithmetic {
+    /// The value as an f64.
     fn f(self) -> f64;
+
+    /// The nearest value, as [`Element::from_f64`].
     fn of(v: f64) -> Self;
-    fn add(self, o: Self) -> Self;
-    fn mul(self, o: Self) -> Self;
-    fn sub(self, o: Self) -> Self;
-    fn div(self, o: Self) -> Self;
+
+    /// The sum.
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self.plus(other)
+    }
+
+    /// The difference.
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self.minus(other)
+    }
+
+    /// The product.
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        self.times(other)
+    }
+
+    /// The quotient; 0 if an integer is divided by zero.
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        self.over(other)
+    }
 }
-macro_rules! n {
-    ($t:ty,$a:ident,$s:ident,$m:ident) => {
+
+/// A real element type: f32 or f64.
+pub trait Float: Number + crate::math::Real + crate::isa::Vectors {}
+
+impl Float for f32 {}
+impl Float for f64 {}
+
+macro_rules! number {
+    ($($t:ty),*) => {$(
+        impl Element for $t {
+            const ANY_BITS: bool = true;
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+            #[inline(always)]
+            fn from_f64(v: f64) -> Self {
+                v as $t
+            }
+        }
         impl Number for $t {
+            #[inline(always)]
             fn f(self) -> f64 {
                 self as f64
             }
+            #[inline(always)]
             fn of(v: f64) -> Self {
                 v as $t
             }
-            fn add(self, o: Self) -> Self {
-                self.$a(o)
-            }
-            fn sub(self, o: Self) -> Self {
-                self.$s(o)
-            }
-            fn mul(self, o: Self) -> Self {
-                self.$m(o)
-            }
-            fn div(self, o: Self) -> Self {
-                if o == 0 { 0 } else { self / o }
-            }
         }
-    };
+    )*};
 }
-n!(i64, wrapping_add, wrapping_sub, wrapping_mul);
-n!(u8, wrapping_add, wrapping_sub, wrapping_mul);
-macro_rules! fl {
-    ($t:ty) => {
-        impl Number for $t {
-            fn f(self) -> f64 {
-                self as f64
-            }
-            fn of(v: f64) -> Self {
-                v as $t
-            }
-            fn add(self, o: Self) -> Self {
-                self + o
-            }
-            fn sub(self, o: Self) -> Self {
-                self - o
-            }
-            fn mul(self, o: Self) -> Self {
-                self * o
-            }
-            fn div(self, o: Self) -> Self {
-                self / o
-            }
-        }
-        impl Float for $t {}
-    };
-}
-fl!(f32);
-fl!(f64);
-pub trait Float: Number + crate::math::Real {}
+number!(f32, f64, i64, u8);

@@ -1,4 +1,11 @@
 //! CPU kernels of Gabor: slices in, slices out.
+//!
+//! A kernel takes contiguous row-major slices and a checked geometry; it knows no tensors. Each picks the instruction set
+//! that [`isa`] detected and divides large work over the threads of [`par`]; results have the same bits for any number
+//! of threads. All `unsafe` code of the project is in this crate, behind functions that check what they are given.
+
+#![deny(unsafe_op_in_unsafe_fn)]
+
 pub mod adaptive_pool;
 pub mod buffer;
 pub mod conv;
@@ -6,8 +13,10 @@ pub mod copy;
 pub mod element;
 pub mod elementwise;
 pub mod gemm;
+pub mod isa;
 pub mod math;
 pub mod optimize;
+pub mod par;
 pub mod pool;
 pub mod reduce;
 mod softmax;

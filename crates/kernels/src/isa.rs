@@ -1,0 +1,528 @@
+//! Instruction sets: which of them run here, and how kernels are compiled for each.
+//!
+//! A kernel is one generic body. It is either plain loops that the compiler vectorises, run by [`dispatch`], or written
+//! with the operations of [`Simd`] and run through [`Vectors`]. Both ways call the body inside of a thin function that
+//! has the instruction set enabled, into which the body is inlined. The set is detected once; the environment
+//! variable `GABOR_ISA` (portable, avx2 or avx512) can ask for a smaller one.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
+/// A set of vector instructions; larger ones compare greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// What every machine of the target has.
+    Portable,
+    /// AVX2 with fused multiply-add.
+    Avx2,
+    /// AVX-512 F, VL, DQ and BW, and all of AVX2.
+    Avx512,
+}
+
+thread_local! {
+    /// The set that kernels on this thread shall use instead of the detected one.
+    static FORCED: Cell<Option<Isa>> = const { Cell::new(None) };
+}
+
+/// The largest set that this machine has.
+fn detected() -> Isa {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512bw");
+        match (avx2, avx512) {
+            (true, true) => Isa::Avx512,
+            (true, false) => Isa::Avx2,
+            _ => Isa::Portable,
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    Isa::Portable
+}
+
+/// The sets that this machine has, smallest first.
+pub fn available() -> &'static [Isa] {
+    const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+    &ALL[..=detected() as usize]
+}
+
+/// The set that kernels use.
+pub fn isa() -> Isa {
+    static CHOSEN: OnceLock<Isa> = OnceLock::new();
+    FORCED.get().unwrap_or_else(|| {
+        *CHOSEN.get_or_init(|| {
+            let asked = match std::env::var("GABOR_ISA").as_deref() {
+                Ok("portable") => Isa::Portable,
+                Ok("avx2") => Isa::Avx2,
+                _ => Isa::Avx512,
+            };
+            asked.min(detected())
+        })
+    })
+}
+
+/// Runs `f` with the kernels that it calls on this thread using `isa`, or the largest set below that exists.
+///
+/// ```
+/// use gabor_kernels::isa::{Isa, isa, with};
+/// assert_eq!(with(Isa::Portable, isa), Isa::Portable);
+/// ```
+pub fn with<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Isa>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            FORCED.set(self.0);
+        }
+    }
+    let _restore = Restore(FORCED.replace(Some(isa.min(detected()))));
+    f()
+}
+
+/// A body of plain loops for [`dispatch`]. Write `#[inline(always)]` over `run`, and over what it calls.
+pub trait Body {
+    /// What the body returns.
+    type Output;
+    /// Runs the body.
+    fn run(self) -> Self::Output;
+}
+
+impl<R, F: FnOnce() -> R> Body for F {
+    type Output = R;
+    #[inline(always)]
+    fn run(self) -> R {
+        self()
+    }
+}
+
+/// Runs a body of plain loops, compiled for the set that [`isa`] says: the compiler vectorises it for each.
+///
+/// ```
+/// let mut y = [1.0f32, 2.0, 3.0];
+/// gabor_kernels::isa::dispatch(|| y.iter_mut().for_each(|v| *v = *v * *v));
+/// assert_eq!(y, [1.0, 4.0, 9.0]);
+/// ```
+#[inline]
+pub fn dispatch<B: Body>(body: B) -> B::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma,bmi1,bmi2,f16c,lzcnt,popcnt")]
+        fn avx2<B: Body>(body: B) -> B::Output {
+            body.run()
+        }
+        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1,bmi2,f16c,lzcnt,popcnt")]
+        fn avx512<B: Body>(body: B) -> B::Output {
+            body.run()
+        }
+        match isa() {
+            // SAFETY: isa never says more than what was detected. (bmi, f16c, lzcnt and popcnt come with every AVX2.)
+            Isa::Avx512 => unsafe { avx512(body) },
+            // SAFETY: as above.
+            Isa::Avx2 => unsafe { avx2(body) },
+            Isa::Portable => body.run(),
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    body.run()
+}
+
+/// The vectors of one element type on one instruction set.
+///
+/// All operations are `#[inline(always)]`: they become the set's instructions in a function that has it enabled.
+#[doc(hidden)]
+#[allow(clippy::missing_safety_doc)]
+pub trait Simd: Copy + 'static {
+    /// The element.
+    type T: crate::element::Float;
+    /// The vector.
+    type V: Copy;
+    /// Elements in a vector.
+    const N: usize;
+    /// Vector registers.
+    const REGISTERS: usize;
+    /// All zeros.
+    unsafe fn zero() -> Self::V;
+    /// All elements equal.
+    unsafe fn splat(x: Self::T) -> Self::V;
+    /// Reads N elements from any address.
+    unsafe fn load(p: *const Self::T) -> Self::V;
+    /// Writes N elements to any address.
+    unsafe fn store(p: *mut Self::T, v: Self::V);
+    /// Reads the first n < N elements; the others are zero.
+    unsafe fn load_first(p: *const Self::T, n: usize) -> Self::V;
+    /// a * b + c, with one rounding where the set has it.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// a + b.
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// The sum of the elements, in a fixed order.
+    unsafe fn sum(v: Self::V) -> Self::T;
+}
+
+/// A body written with the operations of [`Simd`]. Write `#[inline(always)]` over `run`, and over what it calls.
+#[doc(hidden)]
+pub trait SimdBody<T> {
+    /// What the body returns.
+    type Output;
+    /// Runs the body with full vectors `S` and the narrower ones `H`.
+    ///
+    /// # Safety
+    /// The instruction set of S and H is enabled in the calling function, and what the body itself asks for.
+    unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) -> Self::Output;
+}
+
+/// The vectors of an element type.
+#[doc(hidden)]
+pub trait Vectors: Sized {
+    /// Runs a body with the vectors of an instruction set.
+    ///
+    /// # Safety
+    /// The machine has `isa`, and what the body asks for holds.
+    unsafe fn simd<B: SimdBody<Self>>(isa: Isa, body: B) -> B::Output;
+}
+
+/// Sums pairwise: halves are added until one element is left.
+#[inline(always)]
+fn pairwise<T: crate::element::Float, const N: usize>(mut v: [T; N]) -> T {
+    let mut n = N;
+    while n > 1 {
+        n /= 2;
+        for i in 0..n {
+            v[i] = v[i] + v[i + n];
+        }
+    }
+    v[0]
+}
+
+macro_rules! portable {
+    ($name:ident, $t:ty, $n:literal) => {
+        #[doc(hidden)]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+        impl Simd for $name {
+            type T = $t;
+            type V = [$t; $n];
+            const N: usize = $n;
+            const REGISTERS: usize = 8;
+            #[inline(always)]
+            unsafe fn zero() -> Self::V {
+                [0.0; $n]
+            }
+            #[inline(always)]
+            unsafe fn splat(x: $t) -> Self::V {
+                [x; $n]
+            }
+            #[inline(always)]
+            unsafe fn load(p: *const $t) -> Self::V {
+                // SAFETY: the caller's promise.
+                unsafe { p.cast::<Self::V>().read_unaligned() }
+            }
+            #[inline(always)]
+            unsafe fn store(p: *mut $t, v: Self::V) {
+                // SAFETY: the caller's promise.
+                unsafe { p.cast::<Self::V>().write_unaligned(v) }
+            }
+            #[inline(always)]
+            unsafe fn load_first(p: *const $t, n: usize) -> Self::V {
+                let mut v = [0.0; $n];
+                for i in 0..n {
+                    // SAFETY: the caller's promise.
+                    v[i] = unsafe { *p.add(i) };
+                }
+                v
+            }
+            #[inline(always)]
+            unsafe fn fma(a: Self::V, b: Self::V, mut c: Self::V) -> Self::V {
+                for i in 0..$n {
+                    c[i] += a[i] * b[i];
+                }
+                c
+            }
+            #[inline(always)]
+            unsafe fn add(mut a: Self::V, b: Self::V) -> Self::V {
+                for i in 0..$n {
+                    a[i] += b[i];
+                }
+                a
+            }
+            #[inline(always)]
+            unsafe fn sum(v: Self::V) -> $t {
+                pairwise(v)
+            }
+        }
+    };
+}
+portable!(Portable32, f32, 4);
+portable!(Portable64, f64, 2);
+
+/// One instance of [`Simd`]: name, element, vector, lanes, registers and the intrinsics; `$mask` gives `load_first`.
+#[cfg(target_arch = "x86_64")]
+macro_rules! x86 {
+    ($name:ident, $t:ty, $v:ty, $n:literal, $registers:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $fma:ident,
+     $add:ident, |$p:ident, $c:ident| $first:expr) => {
+        #[doc(hidden)]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+        impl Simd for $name {
+            type T = $t;
+            type V = $v;
+            const N: usize = $n;
+            const REGISTERS: usize = $registers;
+            #[inline(always)]
+            unsafe fn zero() -> Self::V {
+                // SAFETY: the set is enabled in the caller.
+                unsafe { $zero() }
+            }
+            #[inline(always)]
+            unsafe fn splat(x: $t) -> Self::V {
+                // SAFETY: the set is enabled in the caller.
+                unsafe { $splat(x) }
+            }
+            #[inline(always)]
+            unsafe fn load(p: *const $t) -> Self::V {
+                // SAFETY: the caller's promise.
+                unsafe { $load(p) }
+            }
+            #[inline(always)]
+            unsafe fn store(p: *mut $t, v: Self::V) {
+                // SAFETY: the caller's promise.
+                unsafe { $store(p, v) }
+            }
+            #[inline(always)]
+            unsafe fn load_first($p: *const $t, $c: usize) -> Self::V {
+                // SAFETY: the caller's promise; lanes that are masked out are not read.
+                unsafe { $first }
+            }
+            #[inline(always)]
+            unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+                // SAFETY: the set is enabled in the caller.
+                unsafe { $fma(a, b, c) }
+            }
+            #[inline(always)]
+            unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+                // SAFETY: the set is enabled in the caller.
+                unsafe { $add(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn sum(v: Self::V) -> $t {
+                // SAFETY: a vector has the size and bits of the array.
+                pairwise(unsafe { std::mem::transmute::<Self::V, [$t; $n]>(v) })
+            }
+        }
+    };
+}
+
+/// Masks of AVX2: reading N lanes from position N - n gives n lanes that are on.
+#[cfg(target_arch = "x86_64")]
+static LANES32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+#[cfg(target_arch = "x86_64")]
+static LANES64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
+
+#[cfg(target_arch = "x86_64")]
+x86!(
+    F32x16,
+    f32,
+    __m512,
+    16,
+    32,
+    _mm512_setzero_ps,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_fmadd_ps,
+    _mm512_add_ps,
+    |p, n| _mm512_maskz_loadu_ps(((1u32 << n) - 1) as u16, p)
+);
+#[cfg(target_arch = "x86_64")]
+x86!(
+    F64x8,
+    f64,
+    __m512d,
+    8,
+    32,
+    _mm512_setzero_pd,
+    _mm512_set1_pd,
+    _mm512_loadu_pd,
+    _mm512_storeu_pd,
+    _mm512_fmadd_pd,
+    _mm512_add_pd,
+    |p, n| _mm512_maskz_loadu_pd(((1u32 << n) - 1) as u8, p)
+);
+#[cfg(target_arch = "x86_64")]
+x86!(
+    F32x8Wide,
+    f32,
+    __m256,
+    8,
+    32,
+    _mm256_setzero_ps,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_fmadd_ps,
+    _mm256_add_ps,
+    |p, n| _mm256_maskz_loadu_ps(((1u32 << n) - 1) as u8, p)
+);
+#[cfg(target_arch = "x86_64")]
+x86!(
+    F64x4Wide,
+    f64,
+    __m256d,
+    4,
+    32,
+    _mm256_setzero_pd,
+    _mm256_set1_pd,
+    _mm256_loadu_pd,
+    _mm256_storeu_pd,
+    _mm256_fmadd_pd,
+    _mm256_add_pd,
+    |p, n| _mm256_maskz_loadu_pd(((1u32 << n) - 1) as u8, p)
+);
+#[cfg(target_arch = "x86_64")]
+x86!(
+    F32x8,
+    f32,
+    __m256,
+    8,
+    16,
+    _mm256_setzero_ps,
+    _mm256_set1_ps,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_fmadd_ps,
+    _mm256_add_ps,
+    |p, n| _mm256_maskload_ps(p, _mm256_loadu_si256(LANES32.as_ptr().add(8 - n).cast()))
+);
+#[cfg(target_arch = "x86_64")]
+x86!(
+    F64x4,
+    f64,
+    __m256d,
+    4,
+    16,
+    _mm256_setzero_pd,
+    _mm256_set1_pd,
+    _mm256_loadu_pd,
+    _mm256_storeu_pd,
+    _mm256_fmadd_pd,
+    _mm256_add_pd,
+    |p, n| _mm256_maskload_pd(p, _mm256_loadu_si256(LANES64.as_ptr().add(4 - n).cast()))
+);
+#[cfg(target_arch = "x86_64")]
+x86!(
+    F32x4,
+    f32,
+    __m128,
+    4,
+    16,
+    _mm_setzero_ps,
+    _mm_set1_ps,
+    _mm_loadu_ps,
+    _mm_storeu_ps,
+    _mm_fmadd_ps,
+    _mm_add_ps,
+    |p, n| _mm_maskload_ps(p, _mm_loadu_si128(LANES32.as_ptr().add(8 - n).cast()))
+);
+#[cfg(target_arch = "x86_64")]
+x86!(
+    F64x2,
+    f64,
+    __m128d,
+    2,
+    16,
+    _mm_setzero_pd,
+    _mm_set1_pd,
+    _mm_loadu_pd,
+    _mm_storeu_pd,
+    _mm_fmadd_pd,
+    _mm_add_pd,
+    |p, n| _mm_maskload_pd(p, _mm_loadu_si128(LANES64.as_ptr().add(4 - n).cast()))
+);
+
+/// The instances of an element type: AVX-512 full and narrow, AVX2 full and narrow, portable.
+macro_rules! vectors {
+    ($t:ty, $full512:ident, $half512:ident, $full256:ident, $half256:ident, $portable:ident) => {
+        impl Vectors for $t {
+            #[inline]
+            unsafe fn simd<B: SimdBody<Self>>(isa: Isa, body: B) -> B::Output {
+                #[cfg(target_arch = "x86_64")]
+                {
+                    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+                    unsafe fn avx512<B: SimdBody<$t>>(body: B) -> B::Output {
+                        // SAFETY: the set is enabled here; the rest is the caller's promise.
+                        unsafe { body.run::<$full512, $half512>() }
+                    }
+                    #[target_feature(enable = "avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
+                    unsafe fn avx2<B: SimdBody<$t>>(body: B) -> B::Output {
+                        // SAFETY: the set is enabled here; the rest is the caller's promise.
+                        unsafe { body.run::<$full256, $half256>() }
+                    }
+                    // SAFETY: the caller's promise.
+                    unsafe {
+                        match isa {
+                            Isa::Avx512 => avx512(body),
+                            Isa::Avx2 => avx2(body),
+                            Isa::Portable => body.run::<$portable, $portable>(),
+                        }
+                    }
+                }
+                #[cfg(not(target_arch = "x86_64"))]
+                {
+                    let _ = isa;
+                    // SAFETY: the caller's promise.
+                    unsafe { body.run::<$portable, $portable>() }
+                }
+            }
+        }
+    };
+}
+vectors!(f32, F32x16, F32x8Wide, F32x8, F32x4, Portable32);
+vectors!(f64, F64x8, F64x4Wide, F64x4, F64x2, Portable64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Probe;
+    impl SimdBody<f32> for Probe {
+        type Output = ();
+        #[inline(always)]
+        unsafe fn run<S: Simd<T = f32>, H: Simd<T = f32>>(self) {
+            // SAFETY: the set is enabled here, and the pointers stay inside of the arrays.
+            unsafe {
+                probe::<S>();
+                probe::<H>();
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn probe<S: Simd<T = f32>>() {
+        let x: [f32; 16] = std::array::from_fn(|i| i as f32 + 1.0);
+        let mut y = [0.0f32; 16];
+        // SAFETY: as in the caller; no vector has more than 16 elements.
+        unsafe {
+            for n in 0..S::N {
+                S::store(y.as_mut_ptr(), S::load_first(x.as_ptr(), n));
+                assert!((0..S::N).all(|i| y[i] == if i < n { x[i] } else { 0.0 }));
+                assert_eq!(S::sum(S::load_first(x.as_ptr(), n)), (n * (n + 1) / 2) as f32);
+            }
+            let v = S::fma(S::splat(2.0), S::load(x.as_ptr()), S::add(S::zero(), S::splat(1.0)));
+            S::store(y.as_mut_ptr(), v);
+        }
+        assert!((0..S::N).all(|i| y[i] == 2.0 * x[i] + 1.0));
+    }
+
+    #[test]
+    fn operations_agree_on_each_set() {
+        for &isa in available() {
+            // SAFETY: the set is available.
+            unsafe { f32::simd(isa, Probe) };
+            assert_eq!(with(isa, super::isa), isa);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Threads: the only module that knows them.
+//!
+//! Work is divided into contiguous ranges of as equal size as possible, one to a thread, and the caller works too. Each
+//! output element has one owner and is computed in one order, so results have the same bits for any number of
+//! threads. Work of less than about 1.5 million operations stays on the caller's thread, and so does work that is
+//! started from inside other parallel work.
+
+use crate::element::Element;
+use crate::isa;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::cell::Cell;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The work below which threads cost more than they bring, in floating-point operations.
+const THRESHOLD: usize = 1_500_000;
+
+/// The number of threads, 0 until it is known.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+/// The workers besides the caller, made for a number of threads.
+static POOL: Mutex<Option<(usize, Arc<ThreadPool>)>> = Mutex::new(None);
+
+thread_local! {
+    /// Whether this thread is at work for a caller of this module.
+    static BUSY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The number of threads that kernels use, the caller's included.
+///
+/// At first the number of cores, or what the environment variable `GABOR_NUM_THREADS` says.
+pub fn num_threads() -> usize {
+    match THREADS.load(Ordering::Relaxed) {
+        0 => {
+            let asked = std::env::var("GABOR_NUM_THREADS").ok().and_then(|v| v.trim().parse().ok()).filter(|&n| n > 0);
+            let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+            let n = asked.unwrap_or_else(cores).min(1024);
+            THREADS.compare_exchange(0, n, Ordering::Relaxed, Ordering::Relaxed).err().unwrap_or(n)
+        }
+        n => n,
+    }
+}
+
+/// Sets the number of threads that kernels use; 0 counts as 1. Results do not depend on it.
+pub fn set_num_threads(n: usize) {
+    THREADS.store(n.clamp(1, 1024), Ordering::Relaxed);
+}
+
+/// The workers for so many threads; None if the system gives none.
+fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
+    let mut slot = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*slot {
+        Some((n, pool)) if *n == threads => Some(Arc::clone(pool)),
+        _ => {
+            let name = |i| format!("gabor-{i}");
+            let pool = Arc::new(ThreadPoolBuilder::new().num_threads(threads - 1).thread_name(name).build().ok()?);
+            *slot = Some((threads, Arc::clone(&pool)));
+            Some(pool)
+        }
+    }
+}
+
+/// Marks this thread as busy until it is dropped.
+struct Busy(bool);
+
+impl Busy {
+    fn new() -> Busy {
+        Busy(BUSY.replace(true))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.set(self.0);
+    }
+}
+
+/// Calls `f` with ranges that together are `0..n`, on several threads if `n * work_per_item` operations are worth it.
+///
+/// How many ranges there are depends on the number of threads: what `f` computes for an item must not.
+pub fn for_each_range(n: usize, work_per_item: usize, f: impl Fn(Range<usize>) + Sync) {
+    if n == 0 {
+        return;
+    }
+    let alone = n == 1 || n.saturating_mul(work_per_item) < THRESHOLD || BUSY.get();
+    let parts = if alone { 1 } else { num_threads().min(n) };
+    let workers = if parts > 1 { pool(num_threads()) } else { None };
+    let Some(workers) = workers else {
+        return f(0..n);
+    };
+    let range = |part: usize| part * n / parts..(part + 1) * n / parts;
+    let isa = isa::isa();
+    let f = &f;
+    workers.in_place_scope(|scope| {
+        for part in 1..parts {
+            scope.spawn(move |_| {
+                let _busy = Busy::new();
+                isa::with(isa, || f(range(part)));
+            });
+        }
+        let _busy = Busy::new();
+        f(range(0));
+    });
+}
+
+/// A pointer that may cross threads: whoever uses it makes sure that no two threads write the same element.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shared<T>(pub(crate) *mut T);
+
+// SAFETY: the pointer is only a number until it is used, which is an unsafe operation of its own.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    /// The pointer; a method so that closures capture the whole wrapper.
+    #[inline(always)]
+    pub(crate) fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
+/// Divides `y` into chunks of `chunk` elements, of which the last may be short, and calls `f(index, chunk)` for each.
+///
+/// Runs on several threads if `work_per_chunk` operations for each chunk are worth it. Nothing happens if `chunk` is 0.
+///
+/// ```
+/// let mut y = vec![0; 10];
+/// gabor_kernels::par::for_each_chunk(&mut y, 4, 1, |i, y: &mut [i64]| y.fill(i as i64));
+/// assert_eq!(y, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]);
+/// ```
+pub fn for_each_chunk<T: Element>(
+    y: &mut [T],
+    chunk: usize,
+    work_per_chunk: usize,
+    f: impl Fn(usize, &mut [T]) + Sync,
+) {
+    for_each_chunk2(y, chunk, &mut [(); 0], 0, work_per_chunk, |i, y, _| f(i, y));
+}
+
+/// [`for_each_chunk`] for two results: calls `f(index, chunk of a, chunk of b)`.
+///
+/// There are as many chunks as `a` has; the chunks of `b` beyond its end are short or empty.
+pub fn for_each_chunk2<A: Send, B: Send>(
+    a: &mut [A],
+    chunk_a: usize,
+    b: &mut [B],
+    chunk_b: usize,
+    work_per_chunk: usize,
+    f: impl Fn(usize, &mut [A], &mut [B]) + Sync,
+) {
+    if chunk_a == 0 {
+        return;
+    }
+    let (len_a, len_b) = (a.len(), b.len());
+    let (a, b) = (Shared(a.as_mut_ptr()), Shared(b.as_mut_ptr()));
+    for_each_range(len_a.div_ceil(chunk_a), work_per_chunk, |range| {
+        for i in range {
+            let at = i * chunk_a;
+            // SAFETY: chunk i is inside of the slice and only the owner of i touches it.
+            let mine = unsafe { std::slice::from_raw_parts_mut(a.get().add(at), chunk_a.min(len_a - at)) };
+            let at = (i.saturating_mul(chunk_b)).min(len_b);
+            // SAFETY: as above.
+            let other = unsafe { std::slice::from_raw_parts_mut(b.get().add(at), chunk_b.min(len_b - at)) };
+            f(i, mine, other);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_item_is_visited_once() {
+        for n in [0, 1, 2, 3, 7, 100] {
+            for work in [0, THRESHOLD] {
+                let mut seen = vec![0u8; n];
+                for_each_chunk(&mut seen, 1, work, |_, y| y[0] += 1);
+                assert!(seen.iter().all(|&s| s == 1));
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_of_two_results_go_together() {
+        let (mut a, mut b) = (vec![0i64; 11], vec![0i64; 4]);
+        for_each_chunk2(&mut a, 3, &mut b, 1, THRESHOLD, |i, a, b| {
+            a.fill(i as i64);
+            b.fill(i as i64);
+        });
+        assert_eq!(a, [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3]);
+        assert_eq!(b, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn nested_work_stays_on_its_thread() {
+        for_each_range(4, THRESHOLD, |outer| {
+            let me = std::thread::current().id();
+            for_each_range(4, THRESHOLD, |_| assert_eq!(std::thread::current().id(), me));
+            assert!(!outer.is_empty());
+        });
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller() {
+        let caught = std::panic::catch_unwind(|| for_each_range(2, THRESHOLD, |r| assert!(r.start == 7)));
+        assert!(caught.is_err());
+        assert!(!BUSY.get());
+    }
+}
