@@ -15,6 +15,10 @@ pub(crate) const TABLE: &[(&str, Operator)] = &[
     ("amin", |c| one(c.tensor(0)?.amin_dim(axes(c)?, keepdim(c)?)?)),
     ("argmax", |c| one(c.tensor(0)?.argmax(c.attrs.integer("dim")?, keepdim(c)?)?)),
     ("max_dim", max_dim),
+    ("logsumexp", |c| one(c.tensor(0)?.logsumexp(axes(c)?, keepdim(c)?)?)),
+    ("softmax", |c| one(c.tensor(0)?.softmax(c.axis("dim", -1)?)?)),
+    ("log_softmax", |c| one(c.tensor(0)?.log_softmax(c.axis("dim", -1)?)?)),
+    ("cumsum", |c| one(c.tensor(0)?.cumsum(c.axis("dim", 0)?)?)),
 ];
 
 /// The axes under `dim`: none and an empty list mean all.

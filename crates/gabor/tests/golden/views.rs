@@ -1,7 +1,7 @@
 //! Operators that move or choose elements: shapes, slices, joining.
 
 use benches::Refusal;
-use gabor::{Axes, DType, Tensor};
+use gabor::{Axes, DType, PadMode, Tensor};
 
 use crate::call::{Call, Outputs, one};
 use crate::operators::Operator;
@@ -20,6 +20,11 @@ pub(crate) const TABLE: &[(&str, Operator)] = &[
     ("stack", |c| one(Tensor::stack(&c.list(0)?, c.axis("dim", 0)?)?)),
     ("chunk", |c| Ok(c.tensor(0)?.chunk(c.attrs.integer("chunks")?.unwrap_or(0), c.axis("dim", 0)?)?)),
     ("split", split),
+    ("flip", |c| one(c.tensor(0)?.flip(needed(c, "dims")?)?)),
+    ("pad_constant", pad),
+    ("pad_reflect", pad),
+    ("pad_replicate", pad),
+    ("pad_circular", pad),
     ("index_select", |c| one(c.tensor(0)?.index_select(c.axis("dim", 0)?, &index(c)?)?)),
     ("gather", |c| one(c.tensor(0)?.gather(c.axis("dim", 0)?, &index(c)?)?)),
     ("one_hot", |c| one(c.tensor(0)?.one_hot(c.axis("num_classes", -1)?)?)),
@@ -54,4 +59,15 @@ fn split(c: &Call<'_>) -> Outputs {
         &[size] if !list => c.tensor(0)?.split(size, axis)?,
         sizes => c.tensor(0)?.split_sizes(sizes, axis)?,
     })
+}
+
+fn pad(c: &Call<'_>) -> Outputs {
+    let mode = match c.attrs.text("mode")?.unwrap_or("constant") {
+        "constant" => PadMode::Constant(c.attrs.number("value")?.unwrap_or(0.0)),
+        "reflect" => PadMode::Reflect,
+        "replicate" => PadMode::Replicate,
+        "circular" => PadMode::Circular,
+        other => return Err(Refusal::Type(format!("{other} names no PadMode"))),
+    };
+    one(c.tensor(0)?.pad(&needed(c, "pad")?, mode)?)
 }
