@@ -83,6 +83,11 @@ impl Group {
         self.initial_lr = Some(lr);
     }
 
+    /// Remembers `lr` as the start of schedules unless an earlier schedule did.
+    pub(crate) fn keep_initial_lr(&mut self, lr: f64) {
+        self.initial_lr.get_or_insert(lr);
+    }
+
     /// The options by name, in PyTorch's order; flags are 0 and 1, `betas` are `beta1` and `beta2`.
     pub fn options(&self) -> &[(&'static str, f64)] {
         &self.options

@@ -18,17 +18,26 @@
 
 mod adagrad;
 mod adam;
+mod clip;
 mod engine;
 mod group;
 mod optimizer;
 mod rmsprop;
+mod schedule;
 mod sgd;
 mod state;
 
 pub use adagrad::{Adagrad, AdagradBuilder};
 pub use adam::{Adam, AdamBuilder, AdamW, AdamWBuilder};
+pub use clip::{clip_grad_norm_, clip_grad_norm_checked_, clip_grad_value_, grad_norm};
 pub use group::{Group, GroupOptions};
 pub use optimizer::Optimizer;
 pub use rmsprop::{RMSprop, RMSpropBuilder};
+pub use schedule::cosine::{CosineAnnealingLR, CosineAnnealingWarmRestarts};
+pub use schedule::decay::{ExponentialLR, MultiStepLR, StepLR};
+pub use schedule::one_cycle::{Anneal, OneCycleLR};
+pub use schedule::plateau::{Mode, PlateauBuilder, ReduceLROnPlateau, ThresholdMode};
+pub use schedule::ramp::{ConstantLR, LinearLR, PolynomialLR};
+pub use schedule::{Progress, Rate, Schedule, ScheduleBuilder};
 pub use sgd::{SGD, SGDBuilder};
 pub use state::StateDict;
