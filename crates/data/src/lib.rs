@@ -25,10 +25,14 @@
 
 mod dataset;
 mod digits;
+#[cfg(feature = "download")]
+mod download;
 mod idx;
 mod images;
 mod loader;
 mod mnist;
+#[cfg(feature = "download")]
+mod progress;
 mod transform;
 
 pub use dataset::{Dataset, Map, TensorDataset};

@@ -10,7 +10,7 @@ use crate::images::{LabelledImages, Split};
 const SIDE: usize = 28;
 const CLASSES: u8 = 10;
 /// The most bytes of a file: 60,000 images are 47,040,000.
-const LIMIT: usize = 64 << 20;
+pub(crate) const LIMIT: usize = 64 << 20;
 
 /// A file as its mirrors have it, gzipped.
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +107,25 @@ impl Mnist {
     pub fn load(root: impl AsRef<Path>, split: Split) -> Result<LabelledImages> {
         MNIST.load(root.as_ref(), split)
     }
+
+    /// Downloads the four files to `ROOT/MNIST/raw`; a file that is there already stays. Feature `download`.
+    ///
+    /// Progress is shown on stderr if that is a terminal. A file appears only when it is complete and its checksum right.
+    /// Whether the data's terms allow your use is for you to judge.
+    ///
+    /// ```no_run
+    /// use gabor_data::{Mnist, Split};
+    /// Mnist::download("data")?;
+    /// let train = Mnist::load("data", Split::Train)?;
+    /// # Ok::<(), gabor_data::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No mirror has a file, or a file or folder cannot be written.
+    #[cfg(feature = "download")]
+    pub fn download(root: impl AsRef<Path>) -> Result<()> {
+        crate::download::download(&MNIST, root.as_ref())
+    }
 }
 
 /// Zalando's 70,000 articles of clothing, in the format and numbers of [`Mnist`] (MIT licence, (c) 2017 Zalando SE).
@@ -127,6 +146,15 @@ impl FashionMnist {
     pub fn load(root: impl AsRef<Path>, split: Split) -> Result<LabelledImages> {
         FASHION_MNIST.load(root.as_ref(), split)
     }
+
+    /// Downloads the four files to `ROOT/FashionMNIST/raw`, as [`Mnist::download`] does. Feature `download`.
+    ///
+    /// # Errors
+    /// As [`Mnist::download`].
+    #[cfg(feature = "download")]
+    pub fn download(root: impl AsRef<Path>) -> Result<()> {
+        crate::download::download(&FASHION_MNIST, root.as_ref())
+    }
 }
 
 /// Kuzushiji-MNIST: 70,000 cursive Japanese characters in ten classes, in the format and numbers of [`Mnist`] (CC BY-SA 4.0,
@@ -146,6 +174,15 @@ impl Kmnist {
     /// As [`Mnist::load`].
     pub fn load(root: impl AsRef<Path>, split: Split) -> Result<LabelledImages> {
         KMNIST.load(root.as_ref(), split)
+    }
+
+    /// Downloads the four files to `ROOT/KMNIST/raw`, as [`Mnist::download`] does. Feature `download`.
+    ///
+    /// # Errors
+    /// As [`Mnist::download`].
+    #[cfg(feature = "download")]
+    pub fn download(root: impl AsRef<Path>) -> Result<()> {
+        crate::download::download(&KMNIST, root.as_ref())
     }
 }
 
@@ -202,6 +239,6 @@ impl Source<'_> {
 }
 
 /// The file `name` or `name.gz` in `folder`.
-fn find(folder: &Path, name: &str) -> Option<PathBuf> {
+pub(crate) fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     [folder.join(name), folder.join(format!("{name}.gz"))].into_iter().find(|path| path.exists())
 }
