@@ -25,10 +25,10 @@ pub enum Anneal {
 /// use tensor::{Parameter, Tensor};
 /// let w = Parameter::new(Tensor::ones([2])?)?;
 /// let mut sgd = SGD::new(vec![w], 0.1).momentum(0.9).build()?;
-/// let mut schedule = OneCycleLR::new(&mut sgd, 1.0, 11).pct_start(0.5).build()?;
+/// let mut schedule = OneCycleLR::new(&mut sgd, 1.0, 12).pct_start(0.5).build()?;
 /// assert!((sgd.lr() - 0.04).abs() < 1e-12);
 /// let mut highest = 0.0f64;
-/// for _batch in 0..10 {
+/// for _batch in 0..11 {
 ///     schedule.step(&mut sgd)?;
 ///     highest = highest.max(sgd.lr());
 /// }
