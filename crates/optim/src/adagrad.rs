@@ -1,8 +1,9 @@
 //! Adagrad: steps scaled by the sum of all squared gradients so far.
 
+use kernels::optimize;
 use tensor::{Parameter, Result};
 
-use crate::engine::{Arrays, Engine, Real, array, face, gradient};
+use crate::engine::{Arrays, Engine, Real, array, face};
 use crate::group::{Group, Plan};
 
 /// Adagrad, as PyTorch's.
@@ -90,13 +91,13 @@ impl AdagradBuilder {
 }
 
 fn update<T: Real>(group: &Group, t: u64, w: &mut [T], g: &[T], arrays: &mut Arrays<T>) {
-    let lr = T::of_f64(group.lr() / (1.0 + (t as f64 - 1.0) * group.get("lr_decay")));
-    let eps = T::of_f64(group.get("eps"));
-    let gradient = gradient(group.flag("maximize"), group.get("weight_decay"));
-    let sums = array(&mut arrays[0], w.len(), group.get("initial_accumulator_value"));
-    for ((w, &g), s) in w.iter_mut().zip(g).zip(sums) {
-        let g = gradient(g, *w);
-        *s = *s + g * g;
-        *w = *w - lr * g / (s.sqrt() + eps);
-    }
+    let rule = optimize::Adagrad {
+        lr: group.lr(),
+        lr_decay: group.get("lr_decay"),
+        weight_decay: group.get("weight_decay"),
+        eps: group.get("eps"),
+        maximize: group.flag("maximize"),
+    };
+    let start = group.get("initial_accumulator_value");
+    optimize::adagrad(&rule, t, w, g, array(&mut arrays[0], g.len(), start));
 }

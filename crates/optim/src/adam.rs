@@ -1,8 +1,9 @@
 //! Adam and AdamW: steps scaled by running averages of the gradient and of its square.
 
+use kernels::optimize;
 use tensor::{Parameter, Result};
 
-use crate::engine::{Arrays, Engine, Real, array, face, gradient};
+use crate::engine::{Arrays, Engine, Real, array, face};
 use crate::group::{Group, Plan};
 
 const ARRAYS: [&str; 3] = ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
@@ -174,33 +175,17 @@ fn update_adamw<T: Real>(group: &Group, t: u64, w: &mut [T], g: &[T], arrays: &m
 }
 
 fn update<T: Real>(group: &Group, t: u64, w: &mut [T], g: &[T], arrays: &mut Arrays<T>, decoupled: bool) {
-    let (lr, decay) = (group.lr(), group.get("weight_decay"));
-    let (beta1, beta2, t) = (group.get("beta1"), group.get("beta2"), t as f64);
-    let of = T::of_f64;
-    let (b1, share1, b2, share2) = (of(beta1), of(1.0 - beta1), of(beta2), of(1.0 - beta2));
-    let (step, root) = (of(lr / (1.0 - beta1.powf(t))), of((1.0 - beta2.powf(t)).sqrt()));
-    let (shrink, eps) = (of(if decoupled { 1.0 - lr * decay } else { 1.0 }), of(group.get("eps")));
-    let gradient = gradient(group.flag("maximize"), if decoupled { 0.0 } else { decay });
-    let [m, v, top] = &mut arrays[..] else { return };
-    let (m, v) = (array(m, w.len(), 0.0), array(v, w.len(), 0.0));
-    // Averages move towards the gradient by a share of the distance, from the nearer end, as torch.lerp does.
-    let lerp = move |m: T, g: T| if beta1 > 0.5 { m + share1 * (g - m) } else { g - (g - m) * b1 };
-    let moments = w.iter_mut().zip(g).zip(m).zip(v);
-    if group.flag("amsgrad") {
-        for ((((w, &g), m), v), top) in moments.zip(array(top, g.len(), 0.0)) {
-            let g = gradient(g, *w);
-            *m = lerp(*m, g);
-            *v = b2 * *v + share2 * g * g;
-            // NaN is kept.
-            *top = if *v > *top || tensor::Element::to_f64(*v).is_nan() { *v } else { *top };
-            *w = shrink * *w - step * *m / (top.sqrt() / root + eps);
-        }
-    } else {
-        for (((w, &g), m), v) in moments {
-            let g = gradient(g, *w);
-            *m = lerp(*m, g);
-            *v = b2 * *v + share2 * g * g;
-            *w = shrink * *w - step * *m / (v.sqrt() / root + eps);
-        }
-    }
+    let rule = optimize::Adam {
+        lr: group.lr(),
+        beta1: group.get("beta1"),
+        beta2: group.get("beta2"),
+        eps: group.get("eps"),
+        weight_decay: group.get("weight_decay"),
+        decoupled,
+        maximize: group.flag("maximize"),
+    };
+    let [m, v, largest] = &mut arrays[..] else { return };
+    let (m, v) = (array(m, g.len(), 0.0), array(v, g.len(), 0.0));
+    let largest = group.flag("amsgrad").then(|| array(largest, g.len(), 0.0));
+    optimize::adam(&rule, t, w, g, m, v, largest);
 }

@@ -1,47 +1,23 @@
 //! The part that all optimizers share: walking over groups, remembering arrays for each parameter, storing them.
 
-use std::fmt::Debug;
-use std::ops::{Add, Div, Mul, Neg, Sub};
-
+use kernels::buffer::Buffer;
+use kernels::element::Float;
 use tensor::{DType, Element, Error, Parameter, Result, Tensor};
 
 use crate::group::Group;
 use crate::state::{StateDict, mismatch};
 
 /// The floating-point types that parameters have.
-pub(crate) trait Real:
-    Element + Debug + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
-{
-    fn sqrt(self) -> Self;
-}
+pub(crate) trait Real: Element + Float {}
 
-impl Real for f32 {
-    fn sqrt(self) -> Self {
-        self.sqrt()
-    }
-}
-
-impl Real for f64 {
-    fn sqrt(self) -> Self {
-        self.sqrt()
-    }
-}
+impl Real for f32 {}
+impl Real for f64 {}
 
 /// One array for each name of [`Engine::names`], absent until it is first needed.
-pub(crate) type Arrays<T> = Vec<Option<Vec<T>>>;
+pub(crate) type Arrays<T> = Vec<Option<Buffer<T>>>;
 
 /// `update(group, steps of this parameter including this one, parameter, gradient, arrays)`.
 pub(crate) type Update<T> = fn(&Group, u64, &mut [T], &[T], &mut Arrays<T>);
-
-/// The gradient with its sign and the L2 penalty. Without a penalty an infinite parameter does not matter.
-pub(crate) fn gradient<T: Real>(maximize: bool, weight_decay: f64) -> impl Fn(T, T) -> T {
-    let decay = T::of_f64(weight_decay);
-    let decays = weight_decay != 0.0;
-    move |g, w| {
-        let g = if maximize { -g } else { g };
-        if decays { g + decay * w } else { g }
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Typed {
@@ -219,16 +195,16 @@ impl Typed {
 
     fn set(&mut self, at: usize, tensor: &Tensor) -> Result<()> {
         match self {
-            Typed::F32(arrays) => arrays[at] = Some(tensor.to_vec()?),
-            Typed::F64(arrays) => arrays[at] = Some(tensor.to_vec()?),
+            Typed::F32(arrays) => arrays[at] = Some(tensor.with_slice(Buffer::from_slice)?),
+            Typed::F64(arrays) => arrays[at] = Some(tensor.with_slice(Buffer::from_slice)?),
         }
         Ok(())
     }
 }
 
 /// An array of `len` times `value`, made when it is first asked for.
-pub(crate) fn array<T: Real>(slot: &mut Option<Vec<T>>, len: usize, value: f64) -> &mut [T] {
-    slot.get_or_insert_with(|| vec![T::of_f64(value); len])
+pub(crate) fn array<T: Real>(slot: &mut Option<Buffer<T>>, len: usize, value: f64) -> &mut [T] {
+    slot.get_or_insert_with(|| Buffer::filled(len, <T as Element>::of_f64(value))).make_mut()
 }
 
 /// The face that every optimizer of this crate has: its builder's common part and its `Optimizer`.

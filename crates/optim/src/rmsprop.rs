@@ -1,8 +1,9 @@
 //! RMSprop: steps scaled by a running average of the squared gradient.
 
+use kernels::optimize;
 use tensor::{Parameter, Result};
 
-use crate::engine::{Arrays, Engine, Real, array, face, gradient};
+use crate::engine::{Arrays, Engine, Real, array, face};
 use crate::group::{Group, Plan};
 
 /// RMSprop, as PyTorch's.
@@ -99,35 +100,16 @@ impl RMSpropBuilder {
 }
 
 fn update<T: Real>(group: &Group, _: u64, w: &mut [T], g: &[T], arrays: &mut Arrays<T>) {
-    let of = T::of_f64;
-    let (lr, eps, alpha) = (of(group.lr()), of(group.get("eps")), group.get("alpha"));
-    let (momentum, centered) = (group.get("momentum"), group.flag("centered"));
-    let gradient = gradient(group.flag("maximize"), group.get("weight_decay"));
-    let (keep, share, len) = (of(alpha), of(1.0 - alpha), w.len());
-    let [v, buffer, average] = &mut arrays[..] else { return };
-    let v = array(v, len, 0.0);
-    let mut average = centered.then(|| array(average, len, 0.0));
-    let mut buffer = (momentum > 0.0).then(|| array(buffer, len, 0.0));
-    let momentum = of(momentum);
-    for (i, ((w, &g), v)) in w.iter_mut().zip(g).zip(v).enumerate() {
-        let g = gradient(g, *w);
-        *v = keep * *v + share * g * g;
-        let variance = match &mut average {
-            Some(average) => {
-                let a = average[i];
-                average[i] = if alpha > 0.5 { a + share * (g - a) } else { g - (g - a) * keep };
-                *v - average[i] * average[i]
-            }
-            None => *v,
-        };
-        let step = g / (variance.sqrt() + eps);
-        *w = *w
-            - lr * match &mut buffer {
-                Some(buffer) => {
-                    buffer[i] = momentum * buffer[i] + step;
-                    buffer[i]
-                }
-                None => step,
-            };
-    }
+    let rule = optimize::RmsProp {
+        lr: group.lr(),
+        alpha: group.get("alpha"),
+        eps: group.get("eps"),
+        weight_decay: group.get("weight_decay"),
+        momentum: group.get("momentum"),
+        maximize: group.flag("maximize"),
+    };
+    let [squares, buffer, mean] = &mut arrays[..] else { return };
+    let mean = group.flag("centered").then(|| array(mean, g.len(), 0.0));
+    let buffer = (rule.momentum != 0.0).then(|| array(buffer, g.len(), 0.0));
+    optimize::rmsprop(&rule, w, g, array(squares, g.len(), 0.0), mean, buffer);
 }

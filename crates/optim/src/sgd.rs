@@ -1,8 +1,9 @@
 //! Stochastic gradient descent.
 
+use kernels::optimize;
 use tensor::{Error, Parameter, Result};
 
-use crate::engine::{Arrays, Engine, Real, array, face, gradient};
+use crate::engine::{Arrays, Engine, Real, array, face};
 use crate::group::{Group, Plan};
 
 /// Stochastic gradient descent with momentum, as PyTorch's `SGD`.
@@ -110,20 +111,15 @@ impl SGDBuilder {
 }
 
 fn update<T: Real>(group: &Group, _: u64, w: &mut [T], g: &[T], arrays: &mut Arrays<T>) {
-    let (lr, decay) = (T::of_f64(group.lr()), group.get("weight_decay"));
-    let (momentum, share) = (group.get("momentum"), T::of_f64(1.0 - group.get("dampening")));
-    let nesterov = group.flag("nesterov");
-    let gradient = gradient(group.flag("maximize"), decay);
-    if momentum == 0.0 {
-        return w.iter_mut().zip(g).for_each(|(w, &g)| *w = *w - lr * gradient(g, *w));
-    }
-    let (momentum, first) = (T::of_f64(momentum), arrays[0].is_none());
-    let buffer = array(&mut arrays[0], w.len(), 0.0);
-    // The buffer starts as the first gradient, undampened.
-    let (keep, share) = if first { (T::default(), T::of_f64(1.0)) } else { (momentum, share) };
-    for ((w, &g), b) in w.iter_mut().zip(g).zip(buffer) {
-        let g = gradient(g, *w);
-        *b = keep * *b + share * g;
-        *w = *w - lr * if nesterov { g + momentum * *b } else { *b };
-    }
+    let rule = optimize::Sgd {
+        lr: group.lr(),
+        momentum: group.get("momentum"),
+        dampening: group.get("dampening"),
+        weight_decay: group.get("weight_decay"),
+        nesterov: group.flag("nesterov"),
+        maximize: group.flag("maximize"),
+    };
+    let first = arrays[0].is_none();
+    let buffer = (rule.momentum != 0.0).then(|| array(&mut arrays[0], w.len(), 0.0));
+    optimize::sgd(&rule, w, g, buffer, first);
 }

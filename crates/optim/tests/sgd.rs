@@ -149,3 +149,26 @@ fn refusals() {
         "SGD: group 1: there is no option eps; the options are lr, momentum, dampening, weight_decay, nesterov, maximize"
     );
 }
+
+#[test]
+fn steps_happen_in_place() -> Result<()> {
+    let w = Parameter::new(Tensor::ones([1000])?)?;
+    let mut sgd = SGD::new(vec![w.clone()], 0.1).momentum(0.9).build()?;
+    let place = || w.tensor().with_slice::<f32, _>(|s| s.as_ptr().addr());
+    let before = place()?;
+    for _ in 0..3 {
+        sgd.zero_grad();
+        // The loss still lives during the step, as in any training loop.
+        let loss = w.tensor().square()?.sum()?;
+        loss.backward()?;
+        sgd.step()?;
+    }
+    assert_eq!(place()?, before);
+    // Somebody who keeps the value keeps it as it was.
+    let kept = w.tensor().detach();
+    let values = kept.to_vec::<f32>()?;
+    sgd.step()?;
+    assert_eq!(kept.to_vec::<f32>()?, values);
+    assert_ne!(w.tensor().to_vec::<f32>()?, values);
+    Ok(())
+}
