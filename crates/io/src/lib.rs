@@ -4,6 +4,8 @@
 //! as it was. Reading trusts nothing: a truncated or hostile file is an [`Error::Format`](tensor::Error::Format) that
 //! names it.
 //!
+//! `save(path, &net)` and `load(path, &net)` are all that most programs need.
+//!
 //! ```
 //! use tensor::Tensor;
 //! # let folder = std::env::temp_dir().join(format!("gabor-io-lib-{}", std::process::id()));
@@ -20,9 +22,13 @@
 
 mod archive;
 mod atomic;
+mod checkpoint;
 mod elements;
 mod header;
+mod model;
 mod optimizer;
 
 pub use archive::{Archive, read_tensors, write_tensors};
+pub use checkpoint::Checkpoint;
+pub use model::{load, save};
 pub use optimizer::{load_optimizer, save_optimizer};

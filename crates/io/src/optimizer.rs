@@ -6,6 +6,7 @@ use optim::{Optimizer, StateDict};
 use tensor::{Error, Result};
 
 use crate::archive::Archive;
+use crate::model::in_file;
 
 /// Writes the options and the memory of an optimizer to a safetensors file.
 ///
@@ -45,10 +46,7 @@ pub fn load_optimizer(path: impl AsRef<Path>, optimizer: &mut dyn Optimizer) -> 
     let archive = Archive::read(path)?;
     let state =
         take(&archive, "").map_err(|message| Error::format("load", format!("{}: {message}", path.display())))?;
-    optimizer.load_state_dict(&state).map_err(|error| match error {
-        Error::Format { op, message } => Error::format(op, format!("{}: {message}", path.display())),
-        error => error,
-    })
+    optimizer.load_state_dict(&state).map_err(|error| in_file(path, error))
 }
 
 /// Adds a state to an archive, with `prefix` before each name.
