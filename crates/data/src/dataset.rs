@@ -158,12 +158,12 @@ impl Dataset for TensorDataset {
 
 /// The rows of `x` at `indices`, which are in range. Neighbours in order are a view, nothing is copied.
 fn rows(x: &Tensor, indices: &[usize]) -> Result<Tensor> {
-    let first = indices.first().copied().unwrap_or(0);
+    let (first, len) = (indices.first().copied().unwrap_or(0), indices.len());
     if indices.iter().enumerate().all(|(k, &i)| i == first + k) {
-        return x.narrow(0, first as isize, indices.len());
+        return x.narrow(0, first as isize, len);
     }
-    let rows = indices.iter().map(|&i| x.narrow(0, i as isize, 1)).collect::<Result<Vec<_>>>()?;
-    Tensor::cat(&rows.iter().collect::<Vec<_>>(), 0)
+    let indices = indices.iter().map(|&i| i as i64).collect();
+    x.index_select(0, &Tensor::from_vec::<i64>(indices, len)?)
 }
 
 /// An error for the first of `indices` that is not below `len`.

@@ -127,5 +127,4 @@ fn write(op: &'static str, path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 #[cfg(test)]
-#[path = "download/tests.rs"]
 mod tests;

@@ -167,7 +167,12 @@ fn prefetch_runs_no_further_ahead_than_asked() {
     let asked = data.asked.clone();
     let mut batches = DataLoader::new(data, 1).prefetch(3).iter();
     batches.next().unwrap().unwrap();
-    std::thread::sleep(Duration::from_millis(100));
+    let start = Instant::now();
+    while asked.load(Ordering::SeqCst) < 1 + 3 {
+        assert!(start.elapsed() < Duration::from_secs(10), "the thread does not run ahead");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(50));
     assert_eq!(asked.load(Ordering::SeqCst), 1 + 3);
 }
 
