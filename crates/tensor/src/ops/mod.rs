@@ -19,6 +19,7 @@ mod select;
 mod softmax;
 mod sort;
 mod unary;
+mod unfold;
 mod view;
 mod window;
 
@@ -43,4 +44,5 @@ pub(crate) const ALL: &[&[crate::testing::OpSpec]] = &[
     pad::SPECS,
     softmax::SPECS,
     sort::SPECS,
+    unfold::SPECS,
 ];
