@@ -1,24 +1,32 @@
 //! PyTorch's modules: layers, losses, initialisation, and what finds the parameters in them.
 //!
 //! ```
-//! use gabor_nn::{Flatten, Forward, Linear, Module, Sigmoid, seq};
+//! use gabor_nn::{AvgPool2d, Conv2d, Flatten, Forward, Linear, Module, Sigmoid, seq};
 //! use tensor::Tensor;
 //!
-//! let net = seq![Flatten, Linear::new(28 * 28, 64), Sigmoid, Linear::new(64, 10)]?;
+//! let net = seq![
+//!     Conv2d::new(1, 6, 5).padding(2), Sigmoid, AvgPool2d::new(2).stride(2),
+//!     Flatten, Linear::new(6 * 14 * 14, 10),
+//! ]?;
 //! assert_eq!(net.forward(&Tensor::zeros([8, 1, 28, 28])?)?.shape(), &[8, 10]);
-//! assert_eq!(net.state_dict()[0].0, "1.weight");
+//! assert_eq!(net.state_dict()[0].0, "0.weight");
 //! # Ok::<(), tensor::Error>(())
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod functional;
 pub mod init;
 mod layers;
+mod loss;
 mod module;
 mod sequential;
 mod state;
 mod training;
 
 pub use layers::*;
+pub use loss::{
+    BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss, Reduction, SmoothL1Loss,
+};
 pub use module::{Forward, Module, Visitor};
 pub use nn_derive::Module;
 pub use sequential::{IntoLayer, Layer, Sequential};

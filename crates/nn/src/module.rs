@@ -179,6 +179,24 @@ pub trait Forward: Module {
     fn check(&self) -> Result<()> {
         Ok(())
     }
+
+    /// The layer itself, if its options make sense. Builders of layers with parameters have a `build` of their own.
+    ///
+    /// ```
+    /// use gabor_nn::{Dropout, Forward};
+    /// let error = Dropout::new(1.5).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "dropout: p is 1.5; a probability must be from 0 to 1");
+    /// ```
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    fn build(self) -> Result<Self>
+    where
+        Self: Sized,
+    {
+        self.check()?;
+        Ok(self)
+    }
 }
 
 struct Switch(bool);

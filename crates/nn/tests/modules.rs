@@ -160,14 +160,13 @@ fn errors_name_the_path_of_the_layer() -> Result<()> {
     let error = net.forward(&Tensor::zeros([64, 16, 4, 4])?).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "linear `1.0`: input has 256 features per row (shape [64, 256]), this layer expects 400; \
-         use Linear::new(256, ..) or change the layer before"
+        "linear `1.0`: input has 256 features (shape [64, 256]), the weight expects 400; \
+         use Linear(256, ...) or change what comes before"
     );
     let error = seq![Linear::new(400, 10)]?.forward(&Tensor::zeros([64, 16, 5, 5])?).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "linear `0`: input has 5 features per row (shape [64, 16, 5, 5]), this layer expects 400; \
-         the dimensions after the first have 400 elements together, did you forget Flatten?"
+        "linear `0`: input has 5 features (shape [64, 16, 5, 5]), the weight expects 400; did you forget Flatten?"
     );
     let error = seq![ReLU, Linear::new(0, 3)].unwrap_err();
     assert_eq!(error.to_string(), "linear `1`: in_features is 0; it must be at least 1");

@@ -1,10 +1,10 @@
 //! The fully connected layer.
 
-use tensor::{Error, Parameter, Result, Tensor};
+use tensor::{Parameter, Result, Tensor};
 
-use crate::init;
+use super::options;
 use crate::sequential::{IntoLayer, Layer};
-use crate::{Forward, Module};
+use crate::{Forward, Module, init};
 
 /// `x @ weight.T + bias` over the last dimension. PyTorch: `torch.nn.Linear`.
 ///
@@ -64,11 +64,7 @@ impl LinearBuilder {
     /// # Errors
     /// A size is 0 or the weight does not fit in memory.
     pub fn build(self) -> Result<Linear> {
-        for (name, size) in [("in_features", self.in_features), ("out_features", self.out_features)] {
-            if size == 0 {
-                return Err(Error::argument("linear", format!("{name} is 0; it must be at least 1")));
-            }
-        }
+        options::sizes("linear", &[("in_features", self.in_features), ("out_features", self.out_features)])?;
         let shape = [self.out_features, self.in_features];
         let (weight, bias) = init::weight_and_bias("linear", &shape, self.bias.then_some(self.out_features))?;
         Ok(Linear { weight, bias })
@@ -79,29 +75,8 @@ impl Forward for Linear {
     /// # Errors
     /// The last dimension is not `in_features`, or the dtype differs.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let expected = self.in_features();
-        if x.dims().last() != Some(&expected) {
-            return Err(misfit(x, expected));
-        }
         x.linear(&self.weight.tensor(), self.bias.as_ref().map(Parameter::tensor).as_ref())
     }
-}
-
-#[cold]
-fn misfit(x: &Tensor, expected: usize) -> Error {
-    let shape = x.dims();
-    let Some(&features) = shape.last() else {
-        return Error::shape("linear", format!("input is a scalar, this layer expects [..., {expected}]"));
-    };
-    let rest: usize = shape[1..].iter().product();
-    let fix = if shape.len() > 2 && rest == expected {
-        format!("the dimensions after the first have {rest} elements together, did you forget Flatten?")
-    } else {
-        format!("use Linear::new({features}, ..) or change the layer before")
-    };
-    let message =
-        format!("input has {features} features per row (shape {shape:?}), this layer expects {expected}; {fix}");
-    Error::shape("linear", message)
 }
 
 impl IntoLayer for LinearBuilder {

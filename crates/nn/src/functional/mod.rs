@@ -1,0 +1,24 @@
+//! Functions behind the layers, as `torch.nn.functional`. Losses take PyTorch's defaults here; their options are in the
+//! modules, such as [`CrossEntropyLoss`](crate::CrossEntropyLoss).
+
+mod corr2d;
+mod dropout;
+mod norm;
+
+pub use crate::loss::{
+    binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, huber_loss, l1_loss, mse_loss, nll_loss,
+    smooth_l1_loss,
+};
+pub use corr2d::corr2d;
+pub use dropout::{dropout, dropout2d};
+pub use norm::{BatchNormOptions, batch_norm, group_norm, layer_norm};
+
+use tensor::{Result, Tensor};
+
+/// `x @ weight.T + bias` over the last dimension of `x`.
+///
+/// # Errors
+/// As [`Tensor::linear`].
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    x.linear(weight, bias)
+}

@@ -1,0 +1,183 @@
+//! Batch normalisation, for features and for images.
+
+use tensor::{DType, Error, Parameter, Result, State, Tensor};
+
+use super::options;
+use crate::functional::{self, BatchNormOptions};
+use crate::sequential::{IntoLayer, Layer};
+use crate::{Forward, Module, Training};
+
+macro_rules! batch_norm {
+    ($(#[$doc:meta])* $name:ident, $builder:ident, $rank:expr, $expected:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Module)]
+        pub struct $name {
+            /// `[num_features]`, if affine; starts as 1.
+            pub weight: Option<Parameter>,
+            /// `[num_features]`, if affine; starts as 0.
+            pub bias: Option<Parameter>,
+            /// `[num_features]`, if tracked; starts as 0.
+            pub running_mean: Option<State>,
+            /// `[num_features]`, if tracked; starts as 1.
+            pub running_var: Option<State>,
+            /// How many batches were seen, i64, if tracked.
+            pub num_batches_tracked: Option<State>,
+            num_features: usize,
+            eps: f64,
+            momentum: Option<f64>,
+            training: Training,
+        }
+
+        #[doc = concat!("Makes a [`", stringify!($name), "`].")]
+        #[derive(Clone, Copy, Debug)]
+        #[must_use = "call build, or put it into seq!"]
+        pub struct $builder {
+            num_features: usize,
+            eps: f64,
+            momentum: Option<f64>,
+            affine: bool,
+            track_running_stats: bool,
+        }
+
+        impl $name {
+            /// For `num_features` channels, with eps 1e-5, momentum 0.1, weight, bias and running statistics.
+            #[expect(clippy::new_ret_no_self, reason = "PyTorch's spelling; the options follow, then build")]
+            pub fn new(num_features: usize) -> $builder {
+                $builder { num_features, eps: 1e-5, momentum: Some(0.1), affine: true, track_running_stats: true }
+            }
+        }
+
+        impl $builder {
+            /// Sets what is added to the variance before dividing.
+            pub fn eps(mut self, eps: f64) -> Self {
+                self.eps = eps;
+                self
+            }
+
+            /// Sets the weight of a batch in the running statistics; `None` averages over all batches.
+            pub fn momentum(mut self, momentum: impl Into<Option<f64>>) -> Self {
+                self.momentum = momentum.into();
+                self
+            }
+
+            /// Sets whether there are a weight and a bias.
+            pub fn affine(mut self, affine: bool) -> Self {
+                self.affine = affine;
+                self
+            }
+
+            /// Sets whether running statistics are kept; without them the batch's are used in evaluation too.
+            pub fn track_running_stats(mut self, track: bool) -> Self {
+                self.track_running_stats = track;
+                self
+            }
+
+            /// The layer.
+            ///
+            /// # Errors
+            /// `num_features` is 0, or an option is NaN or negative.
+            pub fn build(self) -> Result<$name> {
+                options::sizes("batch_norm", &[("num_features", self.num_features)])?;
+                options::epsilon("batch_norm", self.eps)?;
+                if let Some(momentum) = self.momentum.filter(|m| !(0.0..=1.0).contains(m)) {
+                    return Err(Error::argument("batch_norm", format!("momentum is {momentum}; it must be from 0 to 1")));
+                }
+                let size = self.num_features;
+                let learned = |value: f32| self.affine.then(|| Parameter::new(Tensor::full(size, value)?)).transpose();
+                let kept = |value: f32| {
+                    self.track_running_stats.then(|| Ok::<_, Error>(State::new(Tensor::full(size, value)?))).transpose()
+                };
+                let count = self.track_running_stats.then(|| Ok::<_, Error>(State::new(Tensor::new(0i64)?))).transpose()?;
+                Ok($name {
+                    weight: learned(1.0)?,
+                    bias: learned(0.0)?,
+                    running_mean: kept(0.0)?,
+                    running_var: kept(1.0)?,
+                    num_batches_tracked: count,
+                    num_features: self.num_features,
+                    eps: self.eps,
+                    momentum: self.momentum,
+                    training: Training::default(),
+                })
+            }
+        }
+
+        impl Forward for $name {
+            /// # Errors
+            /// Rank or channels do not fit, or there is only one value for each channel while training.
+            fn forward(&self, x: &Tensor) -> Result<Tensor> {
+                if !$rank.contains(&x.rank()) {
+                    let message = format!(concat!("input has shape {:?}; expected ", $expected), x.shape());
+                    return Err(Error::shape("batch_norm", message));
+                }
+                if x.dims()[1] != self.num_features {
+                    let message = format!(
+                        "input has {} channels (shape {:?}), this layer expects {}",
+                        x.dims()[1], x.shape(), self.num_features
+                    );
+                    return Err(Error::shape("batch_norm", message));
+                }
+                let training = self.training.get();
+                let tracked = self.num_batches_tracked.as_ref().filter(|_| training);
+                let seen = tracked.map(|count| Ok::<_, Error>(count.tensor().to_dtype(DType::I64)?.item()? + 1.0)).transpose()?;
+                let options = BatchNormOptions {
+                    training: training || self.running_mean.is_none() || self.running_var.is_none(),
+                    momentum: self.momentum.unwrap_or_else(|| 1.0 / seen.unwrap_or(1.0)),
+                    eps: self.eps,
+                };
+                let y = functional::batch_norm(
+                    x,
+                    self.running_mean.as_ref(),
+                    self.running_var.as_ref(),
+                    self.weight.as_ref().map(Parameter::tensor).as_ref(),
+                    self.bias.as_ref().map(Parameter::tensor).as_ref(),
+                    &options,
+                )?;
+                if let (Some(count), Some(seen)) = (tracked, seen) {
+                    count.set(&Tensor::full((), seen as i64)?)?;
+                }
+                Ok(y)
+            }
+        }
+
+        impl IntoLayer for $builder {
+            fn into_layer(self) -> Result<Layer> {
+                Ok(Box::new(self.build()?))
+            }
+        }
+    };
+}
+
+batch_norm!(
+    /// Standardises each feature over the batch, then scales and shifts it. PyTorch: `torch.nn.BatchNorm1d`.
+    ///
+    /// Input `[N, num_features]` or `[N, num_features, L]`.
+    ///
+    /// ```
+    /// use gabor_nn::{BatchNorm1d, Forward};
+    /// use tensor::Tensor;
+    /// let layer = BatchNorm1d::new(1).build()?;
+    /// let y = layer.forward(&Tensor::new([[1f32], [3.0]])?)?;
+    /// assert!((y.to_vec::<f32>()?[1] - 1.0).abs() < 1e-4);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    BatchNorm1d, BatchNorm1dBuilder, 2..=3, "[N, C] or [N, C, L]"
+);
+
+batch_norm!(
+    /// Standardises each channel over the batch and the image, then scales and shifts it. PyTorch: `torch.nn.BatchNorm2d`.
+    ///
+    /// Input `[N, num_features, H, W]`. While training, the statistics are those of the batch, and the running ones move
+    /// towards them; in evaluation the running ones are used.
+    ///
+    /// ```
+    /// use gabor_nn::{BatchNorm2d, Forward, Module};
+    /// use tensor::Tensor;
+    /// let layer = BatchNorm2d::new(3).build()?;
+    /// let names: Vec<String> = layer.state_dict().into_iter().map(|(name, _)| name).collect();
+    /// assert_eq!(names, ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]);
+    /// assert_eq!(layer.forward(&Tensor::randn([4, 3, 5, 5])?)?.shape(), &[4, 3, 5, 5]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    BatchNorm2d, BatchNorm2dBuilder, 4..=4, "[N, C, H, W]"
+);

@@ -1,0 +1,63 @@
+//! Checks that the options of several layers share.
+
+use tensor::{Error, Pair, Result};
+
+pub(super) fn at_least_one(op: &'static str, options: &[(&str, Pair)]) -> Result<()> {
+    match options.iter().find(|(_, pair)| pair.h == 0 || pair.w == 0) {
+        Some((name, pair)) => Err(Error::argument(op, format!("{name} is {pair}; it must be at least 1"))),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn sizes(op: &'static str, options: &[(&str, usize)]) -> Result<()> {
+    match options.iter().find(|&&(_, size)| size == 0) {
+        Some((name, _)) => Err(Error::argument(op, format!("{name} is 0; it must be at least 1"))),
+        None => Ok(()),
+    }
+}
+
+/// Every window must see more than padding: PyTorch's rule for pooling.
+pub(super) fn half_of_window(op: &'static str, kernel_size: Pair, dilation: Pair, padding: Pair) -> Result<()> {
+    for (kernel, dilation, pad) in [(kernel_size.h, dilation.h, padding.h), (kernel_size.w, dilation.w, padding.w)] {
+        let extent = kernel.saturating_sub(1).saturating_mul(dilation).saturating_add(1);
+        if pad > extent / 2 {
+            let message = format!(
+                "padding {pad} is more than half of the window ({extent}), some windows would see only padding; at most {} is possible",
+                extent / 2
+            );
+            return Err(Error::argument(op, message));
+        }
+    }
+    Ok(())
+}
+
+/// Channels must fall into equal groups.
+pub(super) fn divisible(op: &'static str, name: &str, channels: usize, groups: usize) -> Result<()> {
+    if groups == 0 {
+        return Err(Error::argument(op, "groups is 0; 1 means that all channels see each other"));
+    }
+    if channels % groups != 0 {
+        let divisors: Vec<String> =
+            (1..=channels.min(4096)).filter(|d| channels % d == 0).map(|d| d.to_string()).collect();
+        let message =
+            format!("{name} {channels} is not divisible by groups {groups}; the divisors are {}", divisors.join(", "));
+        return Err(Error::argument(op, message));
+    }
+    Ok(())
+}
+
+/// A small number that is added before dividing.
+pub(super) fn epsilon(op: &'static str, eps: f64) -> Result<()> {
+    if eps.is_nan() || eps < 0.0 {
+        return Err(Error::argument(op, format!("eps is {eps}; it must be at least 0")));
+    }
+    Ok(())
+}
+
+/// A share of elements to drop.
+pub(super) fn probability(op: &'static str, p: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&p) {
+        return Ok(());
+    }
+    Err(Error::argument(op, format!("p is {p}; a probability must be from 0 to 1")))
+}

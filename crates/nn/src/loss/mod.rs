@@ -1,0 +1,35 @@
+//! The losses. Functions take PyTorch's defaults, modules take options.
+
+mod binary;
+mod cross_entropy;
+mod nll;
+mod regression;
+
+pub use binary::{BCELoss, BCEWithLogitsLoss, binary_cross_entropy, binary_cross_entropy_with_logits};
+pub use cross_entropy::{CrossEntropyLoss, cross_entropy};
+pub use nll::{NLLLoss, nll_loss};
+pub use regression::{HuberLoss, L1Loss, MSELoss, SmoothL1Loss, huber_loss, l1_loss, mse_loss, smooth_l1_loss};
+
+use tensor::{Result, Tensor};
+
+/// What becomes of the losses of single elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// Their mean, weighted where there are class weights.
+    #[default]
+    Mean,
+    /// Their sum.
+    Sum,
+    /// They stay.
+    None,
+}
+
+impl Reduction {
+    fn of(self, losses: &Tensor) -> Result<Tensor> {
+        match self {
+            Reduction::Mean => losses.mean(),
+            Reduction::Sum => losses.sum(),
+            Reduction::None => Ok(losses.clone()),
+        }
+    }
+}
