@@ -19,6 +19,8 @@ mod operators;
 mod pointwise;
 #[path = "golden/reductions.rs"]
 mod reductions;
+#[path = "golden/schedules.rs"]
+mod schedules;
 #[path = "golden/training.rs"]
 mod training;
 #[path = "golden/views.rs"]
@@ -51,6 +53,7 @@ fn outcome(suite: &Suite, case: &Case) -> Outcome {
     }
     let check = || match suite.name.as_str() {
         "optimizers" => training::optimizers(suite, case),
+        "schedules" => schedules::check(suite, case),
         _ => operators::check(suite, case),
     };
     match catch_unwind(AssertUnwindSafe(check)) {

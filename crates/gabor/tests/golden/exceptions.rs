@@ -23,7 +23,6 @@ const PENDING: &[&str] = &[
     "mse_loss",
     "nets",
     "nll_loss",
-    "schedules",
     "smooth_l1_loss",
     "unfold",
 ];

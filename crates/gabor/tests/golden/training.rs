@@ -1,4 +1,4 @@
-//! Optimizers step by step, and learning-rate schedules.
+//! Optimizers, step by step.
 
 use benches::{Arguments, optimizer};
 use gabor::Parameter;
