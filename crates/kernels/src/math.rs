@@ -1,6 +1,11 @@
 //! Scalar arithmetic of the kernels: the number types' operations and the mathematical functions.
 //!
-//! The functions are written so that a loop over them turns into vector code.
+//! The functions are written so that a loop over them turns into vector code. They are the same operations for each element,
+//! so that a result depends neither on the place of an element nor on the vector length; only [`Fused`] and [`Stepwise`]
+//! arithmetic differ.
+
+mod double;
+mod single;
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -247,10 +252,16 @@ pub trait Real:
     fn ln<M: MulAdd>(self) -> Self;
     /// `ln(1 + x)`.
     fn ln_1p<M: MulAdd>(self) -> Self;
-    /// The sine.
+    /// The sine of a number that is not [far](Self::is_far).
     fn sin<M: MulAdd>(self) -> Self;
-    /// The cosine.
+    /// The cosine of a number that is not [far](Self::is_far).
     fn cos<M: MulAdd>(self) -> Self;
+    /// Whether the number is too large for [`sin`](Self::sin) and [`cos`](Self::cos).
+    fn is_far(self) -> bool;
+    /// The sine of any number, slowly.
+    fn sin_far(self) -> Self;
+    /// The cosine of any number, slowly.
+    fn cos_far(self) -> Self;
     /// The hyperbolic tangent.
     fn tanh<M: MulAdd>(self) -> Self;
     /// `1 / (1 + e^-x)`.
@@ -260,7 +271,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t:ident, $m:ident, $exp:path, $expm1:path, $ln:path, $log1p:path, $sin:path, $cos:path, $tanh:path, $erf:path) => {
+    ($t:ident, $m:ident, $functions:ident) => {
         impl Real for $t {
             const HALF: Self = 0.5;
             const TINY: Self = $t::MIN_POSITIVE;
@@ -294,42 +305,121 @@ macro_rules! real {
             }
             #[inline(always)]
             fn exp<M: MulAdd>(self) -> Self {
-                $exp(self)
+                $functions::exp::<M>(self)
             }
             #[inline(always)]
             fn exp_m1<M: MulAdd>(self) -> Self {
-                $expm1(self)
+                $functions::exp_m1::<M>(self)
             }
             #[inline(always)]
             fn ln<M: MulAdd>(self) -> Self {
-                $ln(self)
+                $functions::ln::<M>(self)
             }
             #[inline(always)]
             fn ln_1p<M: MulAdd>(self) -> Self {
-                $log1p(self)
+                $functions::ln_1p::<M>(self)
             }
             #[inline(always)]
             fn sin<M: MulAdd>(self) -> Self {
-                $sin(self)
+                $functions::sin::<M>(self)
             }
             #[inline(always)]
             fn cos<M: MulAdd>(self) -> Self {
-                $cos(self)
+                $functions::cos::<M>(self)
+            }
+            #[inline(always)]
+            fn is_far(self) -> bool {
+                self.abs() >= $functions::NEAR
+            }
+            #[inline(never)]
+            fn sin_far(self) -> Self {
+                $functions::sin_far(self)
+            }
+            #[inline(never)]
+            fn cos_far(self) -> Self {
+                $functions::cos_far(self)
             }
             #[inline(always)]
             fn tanh<M: MulAdd>(self) -> Self {
-                $tanh(self)
+                $functions::tanh::<M>(self)
             }
             #[inline(always)]
             fn sigmoid<M: MulAdd>(self) -> Self {
-                1.0 / (1.0 + $exp(-self))
+                $functions::sigmoid::<M>(self)
             }
             #[inline(always)]
             fn erf<M: MulAdd>(self) -> Self {
-                $erf(self)
+                $functions::erf::<M>(self)
             }
         }
     };
 }
-real!(f32, f32, libm::expf, libm::expm1f, libm::logf, libm::log1pf, libm::sinf, libm::cosf, libm::tanhf, libm::erff);
-real!(f64, f64, libm::exp, libm::expm1, libm::log, libm::log1p, libm::sin, libm::cos, libm::tanh, libm::erf);
+real!(f32, f32, single);
+real!(f64, f64, double);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The distance of a result from the true value, in units in the last place of the true value.
+    fn ulps(y: f32, truth: f64) -> f64 {
+        let nearest = truth as f32;
+        if y.to_bits() == nearest.to_bits() || (y.is_nan() && truth.is_nan()) {
+            return 0.0;
+        }
+        if !y.is_finite() || !nearest.is_finite() {
+            // Rounding at the edge of overflow.
+            return if y.is_sign_negative() == nearest.is_sign_negative() && y.abs().max(nearest.abs()) > 3.4e38 && y.abs().min(nearest.abs()) > 3.402_823e38 { 1.0 } else { f64::INFINITY };
+        }
+        let exponent = (truth.abs().max(f64::from(f32::MIN_POSITIVE)).to_bits() >> 52) as i32 - 1023;
+        (f64::from(y) - truth).abs() / 2f64.powi(exponent - 23)
+    }
+
+    /// The largest error over a grid of all magnitudes, and where it is.
+    fn worst(f: impl Fn(f32) -> f32, truth: impl Fn(f64) -> f64, skip: impl Fn(f32) -> bool) -> (f64, f32) {
+        let mut worst = (0.0, 0.0);
+        let special = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MIN_POSITIVE, f32::MAX, f32::MIN, 1e-45, -1e-45, 1.0, -1.0, 88.722_84, 88.73, 89.0, 104.0, -87.33, -87.4, -103.97, -104.1];
+        let grid = (0..=u32::MAX).step_by(1499).map(f32::from_bits);
+        let near = (-2_000_000..2_000_000).map(|i| i as f32 * 6.1e-6);
+        for x in special.into_iter().chain(grid).chain(near).filter(|&x| !skip(x)) {
+            let e = ulps(f(x), truth(f64::from(x)));
+            if e > worst.0 {
+                worst = (e, x);
+            }
+        }
+        worst
+    }
+
+    fn check<M: MulAdd>(slack: f64) {
+        let never = |_: f32| false;
+        let sigmoid = |x: f64| 1.0 / (1.0 + libm::exp(-x));
+        let far = |x: f32| x.is_far();
+        let found = [
+            ("exp", 1.0, worst(single::exp::<M>, libm::exp, never)),
+            ("exp_m1", 1.5, worst(single::exp_m1::<M>, libm::expm1, never)),
+            ("ln", 1.0, worst(single::ln::<M>, libm::log, never)),
+            ("ln_1p", 1.5, worst(single::ln_1p::<M>, libm::log1p, never)),
+            ("sin", 1.6, worst(single::sin::<M>, libm::sin, far)),
+            ("cos", 1.6, worst(single::cos::<M>, libm::cos, far)),
+            ("tanh", 3.0, worst(single::tanh::<M>, libm::tanh, never)),
+            ("sigmoid", 3.0, worst(single::sigmoid::<M>, sigmoid, never)),
+            ("erf", 1.5, worst(single::erf::<M>, libm::erf, never)),
+        ];
+        for (name, _, (error, at)) in found {
+            println!("{name}: {error:.2} units in the last place at {at:e}");
+        }
+        for (name, bound, (error, at)) in found {
+            assert!(error <= bound + slack, "{name}({at:e}) is off by {error} units in the last place");
+        }
+    }
+
+    #[test]
+    fn fused_functions_are_accurate() {
+        check::<Fused>(0.0);
+    }
+
+    #[test]
+    fn stepwise_functions_are_accurate() {
+        check::<Stepwise>(0.5);
+    }
+}
