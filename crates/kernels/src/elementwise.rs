@@ -12,6 +12,11 @@ pub use binary::{axpy, binary, binary_in_place, compare, select};
 pub use cast::{Convert, cast};
 pub use unary::{unary, unary_in_place};
 
+/// Elements of one piece of work for a thread.
+const CHUNK: usize = 16 * 1024;
+/// What reading, computing and writing an element costs if the function is simple, in floating-point operations.
+const SIMPLE: usize = 12;
+
 /// A function of one element. NaN in gives NaN out, but for `Sign` as in PyTorch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unary {
@@ -138,7 +143,16 @@ pub enum Operand<'a, T> {
     Scalar(T),
 }
 
-impl<T: Copy> Operand<'_, T> {
+impl<'a, T: Copy> Operand<'a, T> {
+    /// The part of the operand for chunk `i` of the result.
+    #[inline(always)]
+    fn chunk(self, i: usize, len: usize) -> Operand<'a, T> {
+        match self {
+            Operand::Slice(x) => Operand::Slice(&x[i * CHUNK..i * CHUNK + len]),
+            Operand::Scalar(v) => Operand::Scalar(v),
+        }
+    }
+
     /// Panics unless a slice has `len` elements.
     fn check(self, len: usize) {
         if let Operand::Slice(x) = self {

@@ -15,6 +15,7 @@ pub mod elementwise;
 pub mod gemm;
 pub mod isa;
 pub mod math;
+pub mod naive;
 pub mod optimize;
 pub mod par;
 pub mod pool;

@@ -5,9 +5,12 @@
 //! arithmetic differ.
 
 mod double;
+mod entry;
 mod single;
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
+
+pub(crate) use entry::{Loops, vectorised};
 
 /// How `a * b + c` is computed: fused where the instruction set has it, else in two steps.
 pub trait MulAdd: Copy + Default + Send + Sync + 'static {
@@ -369,7 +372,14 @@ mod tests {
         }
         if !y.is_finite() || !nearest.is_finite() {
             // Rounding at the edge of overflow.
-            return if y.is_sign_negative() == nearest.is_sign_negative() && y.abs().max(nearest.abs()) > 3.4e38 && y.abs().min(nearest.abs()) > 3.402_823e38 { 1.0 } else { f64::INFINITY };
+            return if y.is_sign_negative() == nearest.is_sign_negative()
+                && y.abs().max(nearest.abs()) > 3.4e38
+                && y.abs().min(nearest.abs()) > 3.402_823e38
+            {
+                1.0
+            } else {
+                f64::INFINITY
+            };
         }
         let exponent = (truth.abs().max(f64::from(f32::MIN_POSITIVE)).to_bits() >> 52) as i32 - 1023;
         (f64::from(y) - truth).abs() / 2f64.powi(exponent - 23)
@@ -378,7 +388,28 @@ mod tests {
     /// The largest error over a grid of all magnitudes, and where it is.
     fn worst(f: impl Fn(f32) -> f32, truth: impl Fn(f64) -> f64, skip: impl Fn(f32) -> bool) -> (f64, f32) {
         let mut worst = (0.0, 0.0);
-        let special = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MIN_POSITIVE, f32::MAX, f32::MIN, 1e-45, -1e-45, 1.0, -1.0, 88.722_84, 88.73, 89.0, 104.0, -87.33, -87.4, -103.97, -104.1];
+        let special = [
+            0.0,
+            -0.0,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            f32::MIN_POSITIVE,
+            f32::MAX,
+            f32::MIN,
+            1e-45,
+            -1e-45,
+            1.0,
+            -1.0,
+            88.722_84,
+            88.73,
+            89.0,
+            104.0,
+            -87.33,
+            -87.4,
+            -103.97,
+            -104.1,
+        ];
         let grid = (0..=u32::MAX).step_by(1499).map(f32::from_bits);
         let near = (-2_000_000..2_000_000).map(|i| i as f32 * 6.1e-6);
         for x in special.into_iter().chain(grid).chain(near).filter(|&x| !skip(x)) {

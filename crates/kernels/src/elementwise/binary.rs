@@ -1,96 +1,10 @@
 //! Functions of two elements.
 
-use super::{Binary, Compare, Operand};
+use super::{Binary, CHUNK, Compare, Operand, SIMPLE};
 use crate::element::{Element, Float, Number};
-
-/// `y[i] = op(a[i], b[i])`.
-///
-/// # Panics
-/// A slice operand has another length than the result.
-pub fn binary<T: Number>(op: Binary, a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [T]) {
-    a.check(y.len());
-    b.check(y.len());
-    zip(op, a, b, y);
-}
-
-/// `y[i] = op(y[i], b[i])`.
-///
-/// # Panics
-/// A slice operand has another length than the result.
-pub fn binary_in_place<T: Number>(op: Binary, y: &mut [T], b: Operand<'_, T>) {
-    b.check(y.len());
-    zip_in_place(op, y, b);
-}
-
-/// `y[i] = op(a[i], b[i])`.
-///
-/// # Panics
-/// A slice operand has another length than the result.
-pub fn compare<T: Element + PartialOrd>(op: Compare, a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [bool]) {
-    a.check(y.len());
-    b.check(y.len());
-    match op {
-        Compare::Eq => each(a, b, y, |a, b| a == b),
-        Compare::Ne => each(a, b, y, |a, b| a != b),
-        Compare::Lt => each(a, b, y, |a, b| a < b),
-        Compare::Le => each(a, b, y, |a, b| a <= b),
-        Compare::Gt => each(a, b, y, |a, b| a > b),
-        Compare::Ge => each(a, b, y, |a, b| a >= b),
-    }
-}
-
-/// `y[i] = if cond[i] { a[i] } else { b[i] }`.
-///
-/// # Panics
-/// The condition or a slice operand has another length than the result.
-pub fn select<T: Element>(cond: &[bool], a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [T]) {
-    assert_eq!(cond.len(), y.len(), "condition and result have the same length");
-    a.check(y.len());
-    b.check(y.len());
-    let choose = |c: bool, a: T, b: T| if c { a } else { b };
-    let y = y.iter_mut().zip(cond);
-    match (a, b) {
-        (Operand::Slice(a), Operand::Slice(b)) => {
-            y.zip(a.iter().zip(b)).for_each(|((y, &c), (&a, &b))| *y = choose(c, a, b))
-        }
-        (Operand::Slice(a), Operand::Scalar(b)) => y.zip(a).for_each(|((y, &c), &a)| *y = choose(c, a, b)),
-        (Operand::Scalar(a), Operand::Slice(b)) => y.zip(b).for_each(|((y, &c), &b)| *y = choose(c, a, b)),
-        (Operand::Scalar(a), Operand::Scalar(b)) => y.for_each(|(y, &c)| *y = choose(c, a, b)),
-    }
-}
-
-/// `y[i] += alpha * x[i]`.
-///
-/// # Panics
-/// The slices differ in length.
-pub fn axpy<T: Float>(alpha: T, x: &[T], y: &mut [T]) {
-    assert_eq!(x.len(), y.len(), "operand and result have the same length");
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = *y + alpha * x;
-    }
-}
-
-/// The loop of a function for each kind of operands.
-#[inline(always)]
-fn each<T: Copy, U: Copy>(a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [U], f: impl Fn(T, T) -> U) {
-    match (a, b) {
-        (Operand::Slice(a), Operand::Slice(b)) => {
-            y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (&a, &b))| *y = f(a, b))
-        }
-        (Operand::Slice(a), Operand::Scalar(b)) => y.iter_mut().zip(a).for_each(|(y, &a)| *y = f(a, b)),
-        (Operand::Scalar(a), Operand::Slice(b)) => y.iter_mut().zip(b).for_each(|(y, &b)| *y = f(a, b)),
-        (Operand::Scalar(a), Operand::Scalar(b)) => y.fill(f(a, b)),
-    }
-}
-
-/// As [`each`] with the result as the left operand.
-#[inline(always)]
-fn each_in_place<T: Copy>(y: &mut [T], b: Operand<'_, T>, f: impl Fn(T, T) -> T) {
-    match b {
-        Operand::Slice(b) => y.iter_mut().zip(b).for_each(|(y, &b)| *y = f(*y, b)),
-        Operand::Scalar(b) => y.iter_mut().for_each(|y| *y = f(*y, b)),
-    }
-}
+use crate::isa;
+use crate::math::{Loops, MulAdd, vectorised};
+use crate::par;
 
 /// Passes the function of the operation to a loop.
 macro_rules! with_function {
@@ -140,12 +54,169 @@ macro_rules! with_function {
     };
 }
 
-#[inline(always)]
-fn zip<T: Number>(op: Binary, a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [T]) {
-    with_function!(op, f => each(a, b, y, f));
+/// `y[i] = op(a[i], b[i])`.
+///
+/// # Panics
+/// A slice operand has another length than the result.
+pub fn binary<T: Number>(op: Binary, a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [T]) {
+    a.check(y.len());
+    b.check(y.len());
+    let work = cost(op) * CHUNK.min(y.len());
+    par::for_each_chunk(y, CHUNK, work, |i, y| {
+        let (a, b) = (a.chunk(i, y.len()), b.chunk(i, y.len()));
+        vectorised(Zip { op, a, b, y });
+    });
 }
 
+/// `y[i] = op(y[i], b[i])`.
+///
+/// # Panics
+/// A slice operand has another length than the result.
+pub fn binary_in_place<T: Number>(op: Binary, y: &mut [T], b: Operand<'_, T>) {
+    b.check(y.len());
+    let work = cost(op) * CHUNK.min(y.len());
+    par::for_each_chunk(y, CHUNK, work, |i, y| {
+        let b = b.chunk(i, y.len());
+        vectorised(Update { op, y, b });
+    });
+}
+
+/// About how many operations a function takes, memory traffic included.
+fn cost(op: Binary) -> usize {
+    if op == Binary::Pow { 1000 } else { SIMPLE }
+}
+
+/// The loop over one chunk.
+struct Zip<'a, T> {
+    op: Binary,
+    a: Operand<'a, T>,
+    b: Operand<'a, T>,
+    y: &'a mut [T],
+}
+
+impl<T: Number> Loops for Zip<'_, T> {
+    #[inline(always)]
+    fn run<M: MulAdd>(self) {
+        let Zip { op, a, b, y } = self;
+        with_function!(op, f => each(a, b, y, f));
+    }
+}
+
+/// The loop over one chunk that is operand and result.
+struct Update<'a, T> {
+    op: Binary,
+    y: &'a mut [T],
+    b: Operand<'a, T>,
+}
+
+impl<T: Number> Loops for Update<'_, T> {
+    #[inline(always)]
+    fn run<M: MulAdd>(self) {
+        let Update { op, y, b } = self;
+        with_function!(op, f => each_in_place(y, b, f));
+    }
+}
+
+/// `y[i] = op(a[i], b[i])`.
+///
+/// # Panics
+/// A slice operand has another length than the result.
+pub fn compare<T: Element + PartialOrd>(op: Compare, a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [bool]) {
+    a.check(y.len());
+    b.check(y.len());
+    let work = SIMPLE * CHUNK.min(y.len());
+    par::for_each_chunk(y, CHUNK, work, |i, y| {
+        let (a, b) = (a.chunk(i, y.len()), b.chunk(i, y.len()));
+        isa::dispatch(
+            #[inline(always)]
+            || match op {
+                Compare::Eq => each(a, b, y, |a, b| a == b),
+                Compare::Ne => each(a, b, y, |a, b| a != b),
+                Compare::Lt => each(a, b, y, |a, b| a < b),
+                Compare::Le => each(a, b, y, |a, b| a <= b),
+                Compare::Gt => each(a, b, y, |a, b| a > b),
+                Compare::Ge => each(a, b, y, |a, b| a >= b),
+            },
+        );
+    });
+}
+
+/// `y[i] = if cond[i] { a[i] } else { b[i] }`.
+///
+/// # Panics
+/// The condition or a slice operand has another length than the result.
+pub fn select<T: Element>(cond: &[bool], a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [T]) {
+    assert_eq!(cond.len(), y.len(), "condition and result have the same length");
+    a.check(y.len());
+    b.check(y.len());
+    par::for_each_chunk(y, CHUNK, SIMPLE * CHUNK.min(cond.len()), |i, y| {
+        let (a, b) = (a.chunk(i, y.len()), b.chunk(i, y.len()));
+        let cond = &cond[i * CHUNK..i * CHUNK + y.len()];
+        isa::dispatch(|| choose(cond, a, b, y));
+    });
+}
+
+/// The loop of [`select`] for each kind of operands.
 #[inline(always)]
-fn zip_in_place<T: Number>(op: Binary, y: &mut [T], b: Operand<'_, T>) {
-    with_function!(op, f => each_in_place(y, b, f));
+fn choose<T: Element>(cond: &[bool], a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [T]) {
+    let y = y.iter_mut().zip(cond);
+    match (a, b) {
+        (Operand::Slice(a), Operand::Slice(b)) => {
+            for ((y, &c), (&a, &b)) in y.zip(a.iter().zip(b)) {
+                *y = if c { a } else { b };
+            }
+        }
+        (Operand::Slice(a), Operand::Scalar(b)) => y.zip(a).for_each(|((y, &c), &a)| *y = if c { a } else { b }),
+        (Operand::Scalar(a), Operand::Slice(b)) => y.zip(b).for_each(|((y, &c), &b)| *y = if c { a } else { b }),
+        (Operand::Scalar(a), Operand::Scalar(b)) => y.for_each(|(y, &c)| *y = if c { a } else { b }),
+    }
+}
+
+/// `y[i] += alpha * x[i]`.
+///
+/// # Panics
+/// The slices differ in length.
+pub fn axpy<T: Float>(alpha: T, x: &[T], y: &mut [T]) {
+    assert_eq!(x.len(), y.len(), "operand and result have the same length");
+    par::for_each_chunk(y, CHUNK, SIMPLE * CHUNK.min(x.len()), |i, y| {
+        vectorised(Axpy { alpha, x: &x[i * CHUNK..i * CHUNK + y.len()], y });
+    });
+}
+
+/// The loop over one chunk of [`axpy`].
+struct Axpy<'a, T> {
+    alpha: T,
+    x: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Float> Loops for Axpy<'_, T> {
+    #[inline(always)]
+    fn run<M: MulAdd>(self) {
+        for (y, &x) in self.y.iter_mut().zip(self.x) {
+            *y = self.alpha.mul_add::<M>(x, *y);
+        }
+    }
+}
+
+/// The loop of a function for each kind of operands.
+#[inline(always)]
+fn each<T: Copy, U: Copy>(a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [U], f: impl Fn(T, T) -> U) {
+    match (a, b) {
+        (Operand::Slice(a), Operand::Slice(b)) => {
+            y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (&a, &b))| *y = f(a, b))
+        }
+        (Operand::Slice(a), Operand::Scalar(b)) => y.iter_mut().zip(a).for_each(|(y, &a)| *y = f(a, b)),
+        (Operand::Scalar(a), Operand::Slice(b)) => y.iter_mut().zip(b).for_each(|(y, &b)| *y = f(a, b)),
+        (Operand::Scalar(a), Operand::Scalar(b)) => y.fill(f(a, b)),
+    }
+}
+
+/// As [`each`] with the result as the left operand.
+#[inline(always)]
+fn each_in_place<T: Copy>(y: &mut [T], b: Operand<'_, T>, f: impl Fn(T, T) -> T) {
+    match b {
+        Operand::Slice(b) => y.iter_mut().zip(b).for_each(|(y, &b)| *y = f(*y, b)),
+        Operand::Scalar(b) => y.iter_mut().for_each(|y| *y = f(*y, b)),
+    }
 }

@@ -1,6 +1,9 @@
 //! Conversion between element types.
 
+use super::{CHUNK, SIMPLE};
 use crate::element::Element;
+use crate::isa;
+use crate::par;
 
 /// Conversion from and to each element type, as Rust's `as`: floats to integers truncate and saturate, NaN becomes 0,
 /// integers to smaller ones keep the low bits; to truth values: whether not zero.
@@ -88,7 +91,12 @@ impl Convert for bool {
 /// The slices differ in length.
 pub fn cast<A: Element, B: Element>(x: &[A], y: &mut [B]) {
     assert_eq!(x.len(), y.len(), "operand and result have the same length");
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = x.to();
-    }
+    par::for_each_chunk(y, CHUNK, SIMPLE * CHUNK.min(x.len()), |i, y| {
+        let x = &x[i * CHUNK..i * CHUNK + y.len()];
+        isa::dispatch(|| {
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = x.to();
+            }
+        });
+    });
 }

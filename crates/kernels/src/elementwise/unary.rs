@@ -1,11 +1,12 @@
 //! Functions of one element.
 
-use super::Unary;
+use super::{CHUNK, SIMPLE, Unary};
 use crate::element::Float;
-use crate::math::{MulAdd, Stepwise};
+use crate::math::{Loops, MulAdd, vectorised};
+use crate::par;
 
 /// Elements per block when a slice is mapped onto itself: the block is copied first, so source and result never alias.
-const BLOCK: usize = 512;
+const BLOCK: usize = 1024;
 
 /// `y[i] = op(x[i])`.
 ///
@@ -13,16 +14,48 @@ const BLOCK: usize = 512;
 /// The slices differ in length.
 pub fn unary<T: Float>(op: Unary, x: &[T], y: &mut [T]) {
     assert_eq!(x.len(), y.len(), "operand and result have the same length");
-    map::<T, Stepwise>(op, x, y);
+    par::for_each_chunk(y, CHUNK, cost::<T>(op) * CHUNK.min(x.len()), |i, y| {
+        vectorised(Map { op, x: &x[i * CHUNK..i * CHUNK + y.len()], y });
+    });
 }
 
 /// `y[i] = op(y[i])`.
 pub fn unary_in_place<T: Float>(op: Unary, y: &mut [T]) {
-    let mut block = [T::ZERO; BLOCK];
-    for y in y.chunks_mut(BLOCK) {
-        let x = &mut block[..y.len()];
-        x.copy_from_slice(y);
-        map::<T, Stepwise>(op, x, y);
+    let work = cost::<T>(op) * CHUNK.min(y.len());
+    par::for_each_chunk(y, CHUNK, work, |_, y| {
+        let mut block = [T::ZERO; BLOCK];
+        for y in y.chunks_mut(BLOCK) {
+            let x = &mut block[..y.len()];
+            x.copy_from_slice(y);
+            vectorised(Map { op, x, y });
+        }
+    });
+}
+
+/// About how many operations a function takes, memory traffic included.
+fn cost<T: Float>(op: Unary) -> usize {
+    use Unary::*;
+    match op {
+        Exp | Expm1 | Ln | Log1p | Sin | Cos | Tanh | Sigmoid | Erf | Silu | Gelu | GeluTanh | Elu(_) => {
+            40 * size_of::<T>() / 4
+        }
+        Softplus { .. } => 100,
+        PowScalar(p) if ![0.5, 1.0, 2.0, 3.0, -0.5, -1.0, -2.0].contains(&p) => 1000,
+        _ => SIMPLE,
+    }
+}
+
+/// The loop over one chunk.
+struct Map<'a, T> {
+    op: Unary,
+    x: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Float> Loops for Map<'_, T> {
+    #[inline(always)]
+    fn run<M: MulAdd>(self) {
+        map::<T, M>(self.op, self.x, self.y);
     }
 }
 
@@ -51,8 +84,14 @@ fn map<T: Float, M: MulAdd>(op: Unary, x: &[T], y: &mut [T]) {
         Unary::Expm1 => each!(x, y, v => v.exp_m1::<M>()),
         Unary::Ln => each!(x, y, v => v.ln::<M>()),
         Unary::Log1p => each!(x, y, v => v.ln_1p::<M>()),
-        Unary::Sin => each!(x, y, v => v.sin::<M>()),
-        Unary::Cos => each!(x, y, v => v.cos::<M>()),
+        Unary::Sin => {
+            each!(x, y, v => v.sin::<M>());
+            settle_far(x, y, T::sin_far);
+        }
+        Unary::Cos => {
+            each!(x, y, v => v.cos::<M>());
+            settle_far(x, y, T::cos_far);
+        }
         Unary::Tanh => each!(x, y, v => v.tanh::<M>()),
         Unary::Sigmoid => each!(x, y, v => v.sigmoid::<M>()),
         Unary::Relu => each!(x, y, v => if v <= zero { zero } else { v }),
@@ -96,6 +135,16 @@ fn map<T: Float, M: MulAdd>(op: Unary, x: &[T], y: &mut [T]) {
         Unary::MulScalar(s) => {
             let s = T::real(s);
             each!(x, y, v => v * s)
+        }
+    }
+}
+
+/// Computes the results of numbers that the fast functions cannot take.
+#[inline(always)]
+fn settle_far<T: Float>(x: &[T], y: &mut [T], function: fn(T) -> T) {
+    if x.iter().fold(false, |any, v| any | v.is_far()) {
+        for (y, &v) in y.iter_mut().zip(x).filter(|(_, v)| v.is_far()) {
+            *y = function(v);
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Mathematical functions in double precision, from `libm`: the same bits on any machine.
-
-use super::MulAdd;
+#![allow(clippy::extra_unused_type_parameters, reason = "the functions have the form of those in single precision")]
 
 /// No number is too large for the sine and the cosine.
 pub(crate) const NEAR: f64 = f64::INFINITY;
@@ -8,7 +7,7 @@ pub(crate) const NEAR: f64 = f64::INFINITY;
 macro_rules! from_libm {
     ($($name:ident = $function:path;)*) => {$(
         #[inline(always)]
-        pub(crate) fn $name<M: MulAdd>(x: f64) -> f64 {
+        pub(crate) fn $name<M>(x: f64) -> f64 {
             $function(x)
         }
     )*};
@@ -27,7 +26,7 @@ from_libm! {
 pub(crate) use libm::{cos as cos_far, sin as sin_far};
 
 #[inline(always)]
-pub(crate) fn sigmoid<M: MulAdd>(x: f64) -> f64 {
+pub(crate) fn sigmoid<M>(x: f64) -> f64 {
     let z = libm::exp(-x.abs());
     if x < 0.0 { z / (1.0 + z) } else { 1.0 / (1.0 + z) }
 }

@@ -102,7 +102,13 @@ pub(crate) fn ln<M: MulAdd>(x: f32) -> f32 {
     let (e, f) = exponent(if subnormal { x * 8_388_608.0 } else { x });
     let y = log::<M>((e - if subnormal { 23 } else { 0 }) as f32, f);
     // What is left is 0, infinity, NaN, or negative.
-    let special = if x == 0.0 { f32::NEG_INFINITY } else if x < 0.0 { f32::NAN } else { x };
+    let special = if x == 0.0 {
+        f32::NEG_INFINITY
+    } else if x < 0.0 {
+        f32::NAN
+    } else {
+        x
+    };
     if x > 0.0 && x < f32::INFINITY { y } else { special }
 }
 
@@ -115,7 +121,13 @@ pub(crate) fn ln_1p<M: MulAdd>(x: f32) -> f32 {
     let (e, f) = exponent(u);
     let scale = power_of_two(-(if e > 60 { 60 } else { e }));
     let y = log::<M>(e as f32, if e == 0 { x } else { M::f32(lost, scale, f) });
-    let special = if x == -1.0 { f32::NEG_INFINITY } else if x < -1.0 { f32::NAN } else { x };
+    let special = if x == -1.0 {
+        f32::NEG_INFINITY
+    } else if x < -1.0 {
+        f32::NAN
+    } else {
+        x
+    };
     if x > -1.0 && x < f32::INFINITY && x != 0.0 { y } else { special }
 }
 
@@ -173,15 +185,7 @@ pub(crate) fn erf<M: MulAdd>(x: f32) -> f32 {
     let (a, s) = (x.abs(), x * x);
     let p = poly::<M, 7>(
         s,
-        [
-            1.283_791_7e-1,
-            -3.761263e-1,
-            1.128_362_5e-1,
-            -2.685_566_4e-2,
-            5.192_211_4e-3,
-            -8.047576e-4,
-            7.988_354_6e-5,
-        ],
+        [1.283_791_7e-1, -3.761263e-1, 1.128_362_5e-1, -2.685_566_4e-2, 5.192_211_4e-3, -8.047576e-4, 7.988_354_6e-5],
     );
     let near = M::f32(x, p, x);
     let a = if a > 4.0 { 4.0 } else { a };

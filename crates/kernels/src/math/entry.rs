@@ -1,0 +1,38 @@
+//! Loops compiled for each instruction set, with the arithmetic that the set has.
+
+use super::{Fused, MulAdd, Stepwise};
+use crate::isa::{Isa, isa};
+
+/// Plain loops that the compiler vectorises. Write `#[inline(always)]` over `run`, and over what it calls.
+pub(crate) trait Loops {
+    /// Runs the loops; products and sums as `M` says.
+    fn run<M: MulAdd>(self);
+}
+
+/// Runs loops, compiled for the set that [`isa`] says.
+#[inline]
+pub(crate) fn vectorised<L: Loops>(loops: L) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma,bmi1,bmi2,f16c,lzcnt,popcnt")]
+        fn avx2<L: Loops>(loops: L) {
+            loops.run::<Fused>();
+        }
+        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1,bmi2,f16c,lzcnt,popcnt")]
+        fn avx512<L: Loops>(loops: L) {
+            loops.run::<Fused>();
+        }
+        match isa() {
+            // SAFETY: isa never says more than what was detected.
+            Isa::Avx512 => return unsafe { avx512(loops) },
+            // SAFETY: as above.
+            Isa::Avx2 => return unsafe { avx2(loops) },
+            Isa::Portable => {}
+        }
+    }
+    if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
+        loops.run::<Fused>();
+    } else {
+        loops.run::<Stepwise>();
+    }
+}

@@ -1,0 +1,6 @@
+//! The obvious twin of each kernel, in the fewest lines: the oracle of the tests, and the definition of what is computed.
+
+pub mod copy;
+pub mod elementwise;
+pub mod pool;
+pub mod reduce;
