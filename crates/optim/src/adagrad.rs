@@ -38,6 +38,15 @@ pub struct Adagrad {
 face!(Adagrad, AdagradBuilder, update);
 
 /// Options of [`Adagrad`] before it is built.
+///
+/// ```
+/// use gabor_optim::{Adagrad};
+/// use tensor::{Parameter, Tensor};
+/// let w = Parameter::new(Tensor::ones([2])?)?;
+/// let optimizer = Adagrad::new(vec![w], 1e-2).lr_decay(0.1).initial_accumulator_value(0.1).build()?;
+/// # let _ = optimizer;
+/// # Ok::<(), tensor::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "call build"]
 pub struct AdagradBuilder {

@@ -53,6 +53,15 @@ pub struct Adam {
 face!(Adam, AdamBuilder, update_adam);
 
 /// Options of [`Adam`] before it is built.
+///
+/// ```
+/// use gabor_optim::{Adam};
+/// use tensor::{Parameter, Tensor};
+/// let w = Parameter::new(Tensor::ones([2])?)?;
+/// let optimizer = Adam::new(vec![w], 1e-3).betas((0.9, 0.99)).eps(1e-6).amsgrad(true).build()?;
+/// # let _ = optimizer;
+/// # Ok::<(), tensor::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "call build"]
 pub struct AdamBuilder {
@@ -121,6 +130,15 @@ pub struct AdamW {
 face!(AdamW, AdamWBuilder, update_adamw);
 
 /// Options of [`AdamW`] before it is built.
+///
+/// ```
+/// use gabor_optim::{AdamW};
+/// use tensor::{Parameter, Tensor};
+/// let w = Parameter::new(Tensor::ones([2])?)?;
+/// let optimizer = AdamW::new(vec![w], 1e-3).weight_decay(0.05).build()?;
+/// # let _ = optimizer;
+/// # Ok::<(), tensor::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "call build"]
 pub struct AdamWBuilder {

@@ -119,9 +119,7 @@ impl Engine {
                     problems.push(error.to_string());
                 }
             }
-            if initial != group.lr() {
-                group.set_initial_lr(initial);
-            }
+            group.set_initial_lr(initial);
             for parameter in group.parameters() {
                 let at = memories.len();
                 let mut memory = Memory::new(self.kind, self.names.len(), parameter.dtype())?;

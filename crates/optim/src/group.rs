@@ -67,6 +67,16 @@ impl Group {
 
     /// Changes the learning rate.
     ///
+    /// ```
+    /// # use gabor_optim::{Optimizer, SGD};
+    /// # use tensor::{Parameter, Tensor};
+    /// # let w = Parameter::new(Tensor::ones([2])?)?;
+    /// let mut sgd = SGD::new(vec![w], 0.1).build()?;
+    /// sgd.groups_mut()[0].set_lr(0.05)?;
+    /// assert_eq!(sgd.lr(), 0.05);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `lr` is negative, NaN or infinite.
     pub fn set_lr(&mut self, lr: f64) -> Result<()> {
@@ -79,8 +89,9 @@ impl Group {
         self.initial_lr.unwrap_or_else(|| self.lr())
     }
 
+    /// Makes `lr` the start of schedules; the rate itself stays free to be changed before the first of them.
     pub(crate) fn set_initial_lr(&mut self, lr: f64) {
-        self.initial_lr = Some(lr);
+        self.initial_lr = (lr != self.lr()).then_some(lr);
     }
 
     /// Remembers `lr` as the start of schedules unless an earlier schedule did.

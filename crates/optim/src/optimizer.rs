@@ -8,7 +8,7 @@ use crate::state::StateDict;
 /// Moves parameters along the gradients that `backward` stored in them.
 ///
 /// Parameters without a gradient, and frozen ones, stay as they are. Optimizers of your own implement the five
-/// required methods; schedules and files work with them as with those of this crate.
+/// required methods; schedules and files work with them as with those of this crate. A `Box<dyn Optimizer>` is one too.
 ///
 /// ```
 /// use gabor_optim::{Group, Optimizer, StateDict};
@@ -73,6 +73,17 @@ pub trait Optimizer {
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()>;
 
     /// Forgets the gradients of all parameters.
+    ///
+    /// ```
+    /// # use gabor_optim::{Optimizer, SGD};
+    /// # use tensor::{Parameter, Tensor};
+    /// let w = Parameter::new(Tensor::ones([2])?)?;
+    /// let sgd = SGD::new(vec![w.clone()], 0.1).build()?;
+    /// w.tensor().sum()?.backward()?;
+    /// sgd.zero_grad();
+    /// assert!(w.grad().is_none());
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
     fn zero_grad(&self) {
         for group in self.groups() {
             group.parameters().iter().for_each(tensor::Parameter::zero_grad);
@@ -90,5 +101,27 @@ pub trait Optimizer {
     /// `lr` is negative, NaN or infinite.
     fn set_lr(&mut self, lr: f64) -> Result<()> {
         self.groups_mut().iter_mut().try_for_each(|group| group.set_lr(lr))
+    }
+}
+
+impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
+    fn step(&mut self) -> Result<()> {
+        (**self).step()
+    }
+
+    fn groups(&self) -> &[Group] {
+        (**self).groups()
+    }
+
+    fn groups_mut(&mut self) -> &mut [Group] {
+        (**self).groups_mut()
+    }
+
+    fn state_dict(&self) -> Result<StateDict> {
+        (**self).state_dict()
+    }
+
+    fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
+        (**self).load_state_dict(state)
     }
 }

@@ -39,6 +39,15 @@ pub struct RMSprop {
 face!(RMSprop, RMSpropBuilder, update);
 
 /// Options of [`RMSprop`] before it is built.
+///
+/// ```
+/// use gabor_optim::{RMSprop};
+/// use tensor::{Parameter, Tensor};
+/// let w = Parameter::new(Tensor::ones([2])?)?;
+/// let optimizer = RMSprop::new(vec![w], 1e-2).alpha(0.9).momentum(0.9).centered(true).build()?;
+/// # let _ = optimizer;
+/// # Ok::<(), tensor::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "call build"]
 pub struct RMSpropBuilder {

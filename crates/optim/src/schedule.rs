@@ -93,6 +93,18 @@ pub trait Schedule {
     }
 
     /// Where the schedule stands, for a file. Options are not part of it.
+    ///
+    /// ```
+    /// # use gabor_optim::{ExponentialLR, Optimizer, SGD, Schedule};
+    /// # use tensor::{Parameter, Tensor};
+    /// # let mut sgd = SGD::new(vec![Parameter::new(Tensor::ones([2])?)?], 1.0).build()?;
+    /// let mut schedule = ExponentialLR::new(&sgd, 0.5).build()?;
+    /// schedule.step(&mut sgd)?;
+    /// let mut resumed = ExponentialLR::new(&sgd, 0.5).build()?;
+    /// resumed.load_state_dict(&schedule.state_dict())?;
+    /// assert_eq!(resumed.epoch(), 1);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
     fn state_dict(&self) -> StateDict {
         self.progress().state_dict()
     }
@@ -208,6 +220,15 @@ fn set_rates<S: Schedule + ?Sized>(schedule: &mut S, optimizer: &mut dyn Optimiz
 }
 
 /// Options of a schedule before it is built.
+///
+/// ```
+/// use gabor_optim::{SGD, StepLR};
+/// use tensor::{Parameter, Tensor};
+/// let sgd = SGD::new(vec![Parameter::new(Tensor::ones([2])?)?], 1.0).build()?;
+/// let error = StepLR::new(&sgd, 0).build().unwrap_err();
+/// assert_eq!(error.to_string(), "StepLR: step_size is 0; use at least 1");
+/// # Ok::<(), tensor::Error>(())
+/// ```
 #[must_use = "call build"]
 pub struct ScheduleBuilder<'a, S> {
     pub(crate) schedule: S,

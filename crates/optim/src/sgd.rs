@@ -36,6 +36,15 @@ pub struct SGD {
 face!(SGD, SGDBuilder, update);
 
 /// Options of [`SGD`] before it is built.
+///
+/// ```
+/// use gabor_optim::{SGD};
+/// use tensor::{Parameter, Tensor};
+/// let w = Parameter::new(Tensor::ones([2])?)?;
+/// let optimizer = SGD::new(vec![w], 0.1).momentum(0.9).nesterov(true).weight_decay(5e-4).build()?;
+/// # let _ = optimizer;
+/// # Ok::<(), tensor::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "call build"]
 pub struct SGDBuilder {

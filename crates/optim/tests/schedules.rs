@@ -233,3 +233,27 @@ fn extreme_epochs_do_not_overflow() -> Result<()> {
     assert!((sgd.lr() - 0.1).abs() < 1e-12);
     Ok(())
 }
+
+#[test]
+fn a_loaded_optimizer_has_the_initial_rates_of_the_state() -> Result<()> {
+    let (fresh, mut used) = (sgd(0.1), sgd(0.4));
+    let mut schedule = ExponentialLR::new(&used, 0.5).build()?;
+    schedule.step(&mut used)?;
+    let state = used.state_dict()?;
+    // What an earlier schedule left here is gone.
+    used.load_state_dict(&fresh.state_dict()?)?;
+    assert_eq!((used.lr(), used.groups()[0].initial_lr()), (0.1, 0.1));
+    used.load_state_dict(&state)?;
+    assert_eq!((used.lr(), used.groups()[0].initial_lr()), (0.2, 0.4));
+    Ok(())
+}
+
+#[test]
+fn boxed_optimizers_have_schedules() -> Result<()> {
+    let mut boxed: Box<dyn Optimizer> = Box::new(sgd(1.0));
+    let mut schedule: Box<dyn Schedule> = Box::new(StepLR::new(&boxed, 1).build()?);
+    schedule.step(&mut boxed)?;
+    boxed.step()?;
+    assert!((boxed.lr() - 0.1).abs() < 1e-15);
+    Ok(())
+}

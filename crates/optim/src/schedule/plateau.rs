@@ -49,6 +49,17 @@ pub struct ReduceLROnPlateau {
 }
 
 /// Options of [`ReduceLROnPlateau`] before it is built.
+///
+/// ```
+/// use gabor_optim::{Mode, ReduceLROnPlateau, SGD, ThresholdMode};
+/// use tensor::{Parameter, Tensor};
+/// let sgd = SGD::new(vec![Parameter::new(Tensor::ones([2])?)?], 1.0).build()?;
+/// // Halve when the accuracy has not risen by a thousandth for five epochs.
+/// let builder = ReduceLROnPlateau::new(&sgd).mode(Mode::Max).threshold_mode(ThresholdMode::Abs);
+/// let schedule = builder.threshold(1e-3).patience(5).factor(0.5).min_lr(1e-4).build()?;
+/// assert_eq!(schedule.best(), f64::NEG_INFINITY);
+/// # Ok::<(), tensor::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "call build"]
 pub struct PlateauBuilder {
