@@ -13,6 +13,8 @@ mod compare;
 mod exceptions;
 #[path = "golden/format.rs"]
 mod format;
+#[path = "golden/losses.rs"]
+mod losses;
 #[path = "golden/operators.rs"]
 mod operators;
 #[path = "golden/pointwise.rs"]

@@ -6,14 +6,14 @@ use gabor::{GradOptions, Tensor};
 use crate::call::{Call, Outputs};
 use crate::compare::{self, Tolerance};
 use crate::format::{Case, Suite};
-use crate::{pointwise, reductions, views, windows};
+use crate::{losses, pointwise, reductions, views, windows};
 
 /// How an operator is called.
 pub(crate) type Operator = fn(&Call<'_>) -> Outputs;
 
 /// The table of operators that `name` stands in.
 fn find(name: &str) -> Option<Operator> {
-    let tables = [pointwise::TABLE, reductions::TABLE, views::TABLE, windows::TABLE];
+    let tables = [losses::TABLE, pointwise::TABLE, reductions::TABLE, views::TABLE, windows::TABLE];
     tables.concat().iter().find(|(known, _)| *known == name).map(|&(_, operator)| operator)
 }
 

@@ -18,6 +18,7 @@ pub(crate) const TABLE: &[(&str, Operator)] = &[
     ("avg_pool2d", avg_pool2d),
     ("adaptive_avg_pool2d", |c| one(c.tensor(0)?.adaptive_avg_pool2d(output_size(c)?)?)),
     ("adaptive_max_pool2d", adaptive_max_pool2d),
+    ("unfold", unfold),
 ];
 
 /// Builder methods are called only for the arguments that are given, so that the library's own defaults are tested.
@@ -101,4 +102,10 @@ fn output_size(c: &Call<'_>) -> Result<Pair, Refusal> {
 fn adaptive_max_pool2d(c: &Call<'_>) -> Outputs {
     let (values, indices) = c.tensor(0)?.adaptive_max_pool2d(output_size(c)?)?;
     Ok(if c.attrs.flag("return_indices")?.unwrap_or(false) { vec![values, indices] } else { vec![values] })
+}
+
+fn unfold(c: &Call<'_>) -> Outputs {
+    let pair = |name: &str, default: usize| Ok::<_, Refusal>(c.attrs.pair(name)?.unwrap_or(Pair::from(default)));
+    let (dilation, padding, stride) = (pair("dilation", 1)?, pair("padding", 0)?, pair("stride", 1)?);
+    one(c.tensor(0)?.unfold(kernel_size(c)?, dilation, padding, stride)?)
 }

@@ -37,7 +37,7 @@ impl Default for BatchNormOptions {
 /// ```
 ///
 /// # Errors
-/// The rank is below 2, a parameter does not have one element for each channel, there is only one value for each channel while
+/// The rank is below 2 (an empty vector passes), a parameter does not have one element for each channel, there is only one value for each channel while
 /// training, or there are no running statistics otherwise.
 pub fn batch_norm(
     x: &Tensor,
@@ -48,6 +48,10 @@ pub fn batch_norm(
     options: &BatchNormOptions,
 ) -> Result<Tensor> {
     let op = "batch_norm";
+    if x.dims() == [0] {
+        // PyTorch lets an empty vector pass: there is no channel that could be wrong.
+        return x.mul_scalar(1.0);
+    }
     let &[n, channels, ..] = x.dims() else {
         return Err(Error::shape(op, format!("input has shape {:?}; expected [N, C, ...]", x.shape())));
     };
