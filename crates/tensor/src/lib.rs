@@ -13,6 +13,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "approx")]
+mod approx;
 mod create;
 mod display;
 mod dtype;

@@ -95,6 +95,18 @@ pub fn indices(shape: impl Into<crate::Shape>, bound: i64, seed: u64) -> Tensor 
     Generator::new(seed).randint(0, bound, shape).expect("a bound above 0")
 }
 
+/// `f` of each element of an f64 tensor: the plainest oracle.
+pub fn map(x: &Tensor, f: impl Fn(f64) -> f64) -> Result<Tensor> {
+    Tensor::from_vec(x.to_vec::<f64>()?.into_iter().map(f).collect(), x.shape())
+}
+
+/// `f` of each pair of elements of two tensors, broadcast, as f64.
+pub fn zip(a: &Tensor, b: &Tensor, f: impl Fn(f64, f64) -> f64) -> Result<Tensor> {
+    let shape = crate::shape::broadcast("zip", a.shape(), b.shape())?;
+    let wide = |x: &Tensor| x.detach().to_dtype(DType::F64)?.expand(&shape)?.to_vec::<f64>();
+    Tensor::from_vec(wide(a)?.into_iter().zip(wide(b)?).map(|(a, b)| f(a, b)).collect(), shape)
+}
+
 /// The same elements in another arrangement in memory: transposed, with gaps, behind an offset.
 pub fn rearranged(x: &Tensor) -> Result<Tensor> {
     let order: Vec<isize> = (0..x.rank() as isize).rev().collect();

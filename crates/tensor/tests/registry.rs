@@ -1,7 +1,7 @@
 //! One loop for each property that every operator has.
 
 use gabor_tensor::testing::{OpSpec, Sample, all, close, rearranged};
-use gabor_tensor::{DType, Result, Tensor, gradcheck, gradgradcheck};
+use gabor_tensor::{DType, Error, Function, Result, Tensor, apply, gradcheck, gradgradcheck};
 
 /// Runs `property` on every sample and reports all failures together.
 fn for_each(property: impl Fn(&OpSpec, &Sample) -> Result<(), String>) {
@@ -16,7 +16,7 @@ fn for_each(property: impl Fn(&OpSpec, &Sample) -> Result<(), String>) {
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
 }
 
-fn text(error: gabor_tensor::Error) -> String {
+fn text(error: Error) -> String {
     error.to_string()
 }
 
@@ -121,4 +121,47 @@ fn first_derivatives_are_right() {
 #[test]
 fn second_derivatives_are_right() {
     for_each(|_, s| if s.order < 2 { Ok(()) } else { gradgradcheck(|x| (s.run)(x), &s.inputs).map_err(text) });
+}
+
+/// `x^3` with a rule that is off by a factor.
+#[derive(Debug)]
+struct WrongFirst;
+impl Function for WrongFirst {
+    fn name(&self) -> &'static str {
+        "wrong_first"
+    }
+    fn forward(&self, x: &[Tensor]) -> Result<Tensor> {
+        x[0].pow_scalar(3.0)
+    }
+    fn backward(&self, x: &[Tensor], _: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(x[0].square()?.mul_scalar(3.01)?.mul(grad)?)])
+    }
+}
+
+/// `x^3` with the right gradient, computed outside of the graph: its own gradient is lost.
+#[derive(Debug)]
+struct WrongSecond;
+impl Function for WrongSecond {
+    fn name(&self) -> &'static str {
+        "wrong_second"
+    }
+    fn forward(&self, x: &[Tensor]) -> Result<Tensor> {
+        x[0].pow_scalar(3.0)
+    }
+    fn backward(&self, x: &[Tensor], _: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(x[0].detach().square()?.mul_scalar(3.0)?.mul(grad)?)])
+    }
+}
+
+#[test]
+fn a_wrong_rule_is_found() -> Result<()> {
+    let x = [Tensor::new([0.5f64, -1.5])?];
+    let error = gradcheck(|x| apply(WrongFirst, &[&x[0]]), &x).unwrap_err();
+    assert!(matches!(error, Error::GradCheck { op: "gradcheck", .. }), "{error}");
+    assert!(error.to_string().contains("element 1 (value -1.5)"), "names the worst element: {error}");
+
+    gradcheck(|x| apply(WrongSecond, &[&x[0]]), &x)?;
+    let error = gradgradcheck(|x| apply(WrongSecond, &[&x[0]]), &x).unwrap_err();
+    assert!(matches!(error, Error::GradCheck { op: "gradgradcheck", .. }), "{error}");
+    Ok(())
 }

@@ -3,9 +3,13 @@
 use kernels::elementwise::{Binary, Unary};
 
 use super::unary::apply;
+#[cfg(any(test, feature = "testing"))]
+use super::unary::samples;
 use crate::dtype::dispatch;
 use crate::error::{Error, Result};
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::OpSpec;
 use crate::value::Value;
 
 /// How [`Tensor::gelu`] computes the normal distribution.
@@ -273,12 +277,47 @@ struct Between {
 impl Rule for Between {
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| {
-            let (below, above) = if self.inclusive {
-                (self.x.lt_scalar(self.min)?, self.x.gt_scalar(self.max)?)
+            // As PyTorch, NaN passes the gradient of hardtanh, but not that of clamp.
+            let flat = if self.inclusive {
+                self.x.ge_scalar(self.min)?.logical_and(&self.x.le_scalar(self.max)?)?.logical_not()?
             } else {
-                (self.x.le_scalar(self.min)?, self.x.ge_scalar(self.max)?)
+                self.x.le_scalar(self.min)?.logical_or(&self.x.ge_scalar(self.max)?)?
             };
-            g.masked_fill(&below.logical_or(&above)?, 0.0)
+            g.masked_fill(&flat, 0.0)
         }])
     }
 }
+
+#[cfg(any(test, feature = "testing"))]
+pub(super) const SPECS: &[OpSpec] = &[
+    OpSpec { name: "relu", samples: || samples(Tensor::relu, |v| v.max(0.0)) },
+    OpSpec { name: "sigmoid", samples: || samples(Tensor::sigmoid, |v| 1.0 / (1.0 + (-v).exp())) },
+    OpSpec { name: "silu", samples: || samples(Tensor::silu, |v| v / (1.0 + (-v).exp())) },
+    OpSpec {
+        name: "gelu",
+        samples: || {
+            samples(|x| x.gelu(Gelu::None), |v| v * 0.5 * (1.0 + libm::erf(v * std::f64::consts::FRAC_1_SQRT_2)))
+        },
+    },
+    OpSpec {
+        name: "gelu_tanh",
+        samples: || {
+            samples(
+                |x| x.gelu(Gelu::Tanh),
+                |v| 0.5 * v * (1.0 + ((2.0 * std::f64::consts::FRAC_1_PI).sqrt() * (v + 0.044715 * v.powi(3))).tanh()),
+            )
+        },
+    },
+    OpSpec { name: "leaky_relu", samples: || samples(|x| x.leaky_relu(0.1), |v| if v > 0.0 { v } else { 0.1 * v }) },
+    OpSpec { name: "elu", samples: || samples(|x| x.elu(1.5), |v| if v > 0.0 { v } else { 1.5 * v.exp_m1() }) },
+    OpSpec {
+        name: "softplus",
+        // The threshold lies among the samples.
+        samples: || {
+            samples(|x| x.softplus(2.0, 3.05), |v| if 2.0 * v > 3.05 { v } else { (2.0 * v).exp().ln_1p() / 2.0 })
+        },
+    },
+    OpSpec { name: "hardtanh", samples: || samples(|x| x.hardtanh(-1.01, 0.52), |v| v.clamp(-1.01, 0.52)) },
+    OpSpec { name: "clamp", samples: || samples(|x| x.clamp(Some(-1.01), Some(0.52)), |v| v.clamp(-1.01, 0.52)) },
+    OpSpec { name: "clamp_min", samples: || samples(|x| x.clamp(Some(0.52), None), |v| v.max(0.52)) },
+];

@@ -9,6 +9,8 @@ use crate::dtype::{Element, dispatch};
 use crate::error::{Error, Result};
 use crate::shape::{Shape, broadcast};
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::{OpSpec, Sample, indices, map, numbers, positive, zip};
 use crate::value::Value;
 
 /// Both operands in their common shape.
@@ -293,4 +295,58 @@ impl Rule for PowScalar {
             g.mul(&self.input.pow_scalar(self.exponent - 1.0)?.mul_scalar(self.exponent)?)
         }])
     }
+}
+
+#[cfg(any(test, feature = "testing"))]
+pub(super) const SPECS: &[OpSpec] = &[
+    OpSpec { name: "add", samples: || with_integers(pairs(Tensor::add, |a, b| a + b), Tensor::add) },
+    OpSpec { name: "sub", samples: || with_integers(pairs(Tensor::sub, |a, b| a - b), Tensor::sub) },
+    OpSpec { name: "mul", samples: || with_integers(pairs(Tensor::mul, |a, b| a * b), Tensor::mul) },
+    OpSpec { name: "div", samples: || pairs(Tensor::div, |a, b| a / b) },
+    OpSpec { name: "pow", samples: || pairs(|a, b| a.abs()?.pow(b), |a, b| a.abs().powf(b)) },
+    OpSpec { name: "maximum", samples: || with_integers(pairs(Tensor::maximum, f64::max), Tensor::maximum) },
+    OpSpec { name: "minimum", samples: || with_integers(pairs(Tensor::minimum, f64::min), Tensor::minimum) },
+    OpSpec { name: "add_scalar", samples: || scalars(|x| x.add_scalar(3.0), |v| v + 3.0) },
+    OpSpec { name: "sub_scalar", samples: || scalars(|x| x.sub_scalar(3.0), |v| v - 3.0) },
+    OpSpec { name: "mul_scalar", samples: || scalars(|x| x.mul_scalar(-2.0), |v| v * -2.0) },
+    OpSpec { name: "div_scalar", samples: || scalars(|x| x.div_scalar(4.0), |v| v / 4.0) },
+    OpSpec { name: "pow_scalar", samples: || scalars(|x| x.pow_scalar(3.0), |v| v.powi(3)) },
+    OpSpec { name: "pow_scalar_fraction", samples: || scalars(|x| x.abs()?.pow_scalar(-0.7), |v| v.abs().powf(-0.7)) },
+];
+
+#[cfg(any(test, feature = "testing"))]
+fn pairs(run: fn(&Tensor, &Tensor) -> Result<Tensor>, plain: fn(f64, f64) -> f64) -> Vec<Sample> {
+    let sample = |label, a: Tensor, b: Tensor| {
+        Sample::new(label, vec![a, b], move |x: &[Tensor]| run(&x[0], &x[1])).oracle(move |x| zip(&x[0], &x[1], plain))
+    };
+    vec![
+        sample("equal shapes", numbers([3, 4], 1), positive([3, 4], 2)),
+        sample("row", numbers([3, 4], 3), positive([4], 4)),
+        sample("column and row", numbers([3, 1], 5), positive([1, 5], 6)),
+        sample("scalar on the left", numbers((), 7), positive([2, 3], 8)),
+        sample("scalars", numbers((), 9), positive((), 10)),
+        sample("more dimensions", numbers([2, 1, 3], 11), positive([2, 1], 12)),
+        sample("long", numbers([67], 13), positive([67], 14)),
+        sample("empty", numbers([0, 3], 15), positive([3], 16)),
+    ]
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn with_integers(mut samples: Vec<Sample>, run: fn(&Tensor, &Tensor) -> Result<Tensor>) -> Vec<Sample> {
+    let inputs = vec![indices([2, 5], 9, 17), indices([5], 9, 18)];
+    samples.push(Sample::new("integers", inputs, move |x: &[Tensor]| run(&x[0], &x[1])).order(0));
+    samples
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn scalars(run: fn(&Tensor) -> Result<Tensor>, plain: fn(f64) -> f64) -> Vec<Sample> {
+    let sample = |label, x: Tensor| {
+        Sample::new(label, vec![x], move |x: &[Tensor]| run(&x[0])).oracle(move |x| map(&x[0], plain))
+    };
+    vec![
+        sample("matrix", numbers([3, 4], 1)),
+        sample("scalar", numbers((), 2)),
+        sample("empty", numbers([0], 3)),
+        sample("long", numbers([67], 4)),
+    ]
 }

@@ -3,6 +3,8 @@
 use crate::dtype::{DType, dispatch};
 use crate::error::Result;
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::{OpSpec, Sample, indices, numbers};
 
 impl Tensor {
     /// The same numbers as another dtype: integers truncate and saturate, bool is `!= 0`.
@@ -33,3 +35,21 @@ impl Rule for Cast {
         cx.each([&|| g.to_dtype(self.from)])
     }
 }
+
+#[cfg(any(test, feature = "testing"))]
+pub(super) const SPECS: &[OpSpec] = &[OpSpec {
+    name: "to_dtype",
+    samples: || {
+        let sample = |label, x: Tensor, dtype: DType| {
+            Sample::new(label, vec![x], move |x: &[Tensor]| x[0].to_dtype(dtype)).order(0)
+        };
+        vec![
+            sample("to f32", numbers([3, 4], 1), DType::F32),
+            sample("truncated", numbers([67], 2), DType::I64),
+            sample("saturated", numbers([5], 3), DType::U8),
+            sample("truth", indices([2, 3], 2, 4), DType::Bool),
+            sample("scalar", indices((), 9, 5), DType::F64),
+            sample("empty", numbers([0, 2], 6), DType::I64),
+        ]
+    },
+}];

@@ -5,6 +5,8 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::shape::{Shape, axis_of};
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::{OpSpec, Sample, indices, numbers};
 use crate::value::{Value, copy_into};
 
 impl Tensor {
@@ -189,3 +191,66 @@ impl Rule for Cat {
         Ok(self.sizes.iter().enumerate().map(part).collect())
     }
 }
+
+#[cfg(any(test, feature = "testing"))]
+pub(super) const SPECS: &[OpSpec] = &[
+    OpSpec {
+        name: "cat",
+        samples: || {
+            let sample = |label, parts: Vec<Tensor>, axis: isize| {
+                Sample::new(label, parts, move |x: &[Tensor]| Tensor::cat(&x.iter().collect::<Vec<_>>(), axis))
+            };
+            vec![
+                sample("rows", vec![numbers([1, 3], 1), numbers([2, 3], 2)], 0),
+                sample("columns", vec![numbers([2, 1], 3), numbers([2, 3], 4), numbers([2, 2], 5)], -1),
+                sample("middle", vec![numbers([2, 1, 2], 6), numbers([2, 2, 2], 7)], 1),
+                sample("one", vec![numbers([2], 8)], 0),
+                sample("an empty vector beside", vec![numbers([0], 9), numbers([2, 2], 10)], 1),
+                sample("an empty part", vec![numbers([0, 2], 11), numbers([2, 2], 12)], 0),
+                sample("integers", vec![indices([2], 9, 13), indices([3], 9, 14)], 0).order(0),
+            ]
+        },
+    },
+    OpSpec {
+        name: "stack",
+        samples: || {
+            let sample = |label, parts: Vec<Tensor>, axis: isize| {
+                Sample::new(label, parts, move |x: &[Tensor]| Tensor::stack(&x.iter().collect::<Vec<_>>(), axis))
+            };
+            vec![
+                sample("first", vec![numbers([2, 3], 1), numbers([2, 3], 2)], 0),
+                sample("last", vec![numbers([2, 3], 3), numbers([2, 3], 4), numbers([2, 3], 5)], -1),
+                sample("scalars", vec![numbers((), 6), numbers((), 7)], 0),
+                sample("empty", vec![numbers([0, 2], 8), numbers([0, 2], 9)], 1),
+            ]
+        },
+    },
+    OpSpec {
+        name: "split",
+        samples: || {
+            // All parts are used, in another order than they came.
+            let joined = |parts: Vec<Tensor>, axis| Tensor::cat(&parts.iter().rev().collect::<Vec<_>>(), axis);
+            vec![
+                Sample::new("uneven", vec![numbers([5, 2], 1)], move |x| joined(x[0].split(2, 0)?, 0)),
+                Sample::new("columns", vec![numbers([2, 4], 2)], move |x| joined(x[0].split(2, -1)?, -1)),
+                Sample::new("sizes", vec![numbers([6], 3)], move |x| joined(x[0].split_sizes(&[1, 0, 5], 0)?, 0)),
+                Sample::new("chunks", vec![numbers([5], 4)], move |x| joined(x[0].chunk(3, 0)?, 0)),
+                Sample::new("empty", vec![numbers([0, 3], 5)], move |x| joined(x[0].split(2, 0)?, 0)),
+            ]
+        },
+    },
+    OpSpec {
+        name: "repeat",
+        samples: || {
+            let sample = |label, x: Tensor, times: &'static [usize]| {
+                Sample::new(label, vec![x], move |x: &[Tensor]| x[0].repeat(times))
+            };
+            vec![
+                sample("matrix", numbers([2, 3], 1), &[2, 3]),
+                sample("more dimensions", numbers([2], 2), &[3, 1, 2]),
+                sample("scalar", numbers((), 3), &[4]),
+                sample("no times", numbers([2, 2], 4), &[0, 2]),
+            ]
+        },
+    },
+];

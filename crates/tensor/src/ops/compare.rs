@@ -6,6 +6,8 @@ use super::arith::both;
 use crate::dtype::{DType, dispatch};
 use crate::error::{Error, Result};
 use crate::tape::Tensor;
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::{OpSpec, Sample, indices, numbers, zip};
 use crate::value::Value;
 
 fn compare(name: &'static str, kernel: Compare, a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -161,4 +163,80 @@ impl Tensor {
     pub fn isnan(&self) -> Result<Tensor> {
         self.ne(self)
     }
+}
+
+#[cfg(any(test, feature = "testing"))]
+pub(super) const SPECS: &[OpSpec] = &[
+    OpSpec { name: "eq", samples: || pairs(Tensor::eq, |a, b| a == b) },
+    OpSpec { name: "ne", samples: || pairs(Tensor::ne, |a, b| a != b) },
+    OpSpec { name: "lt", samples: || pairs(Tensor::lt, |a, b| a < b) },
+    OpSpec { name: "le", samples: || pairs(Tensor::le, |a, b| a <= b) },
+    OpSpec { name: "gt", samples: || pairs(Tensor::gt, |a, b| a > b) },
+    OpSpec { name: "ge", samples: || pairs(Tensor::ge, |a, b| a >= b) },
+    OpSpec { name: "eq_scalar", samples: || scalars(|x| x.eq_scalar(2.0), |v| v == 2.0) },
+    OpSpec { name: "ne_scalar", samples: || scalars(|x| x.ne_scalar(2.0), |v| v != 2.0) },
+    OpSpec { name: "lt_scalar", samples: || scalars(|x| x.lt_scalar(2.0), |v| v < 2.0) },
+    OpSpec { name: "le_scalar", samples: || scalars(|x| x.le_scalar(2.0), |v| v <= 2.0) },
+    OpSpec { name: "gt_scalar", samples: || scalars(|x| x.gt_scalar(2.0), |v| v > 2.0) },
+    OpSpec { name: "ge_scalar", samples: || scalars(|x| x.ge_scalar(2.0), |v| v >= 2.0) },
+    OpSpec { name: "logical_and", samples: || masks(Tensor::logical_and, |a, b| a * b != 0.0) },
+    OpSpec { name: "logical_or", samples: || masks(Tensor::logical_or, |a, b| a + b != 0.0) },
+    OpSpec { name: "logical_not", samples: || masks(|a, b| a.logical_and(b)?.logical_not(), |a, b| a * b == 0.0) },
+    OpSpec {
+        name: "isnan",
+        samples: || pairs(|a, b| a.isnan()?.logical_or(&b.isnan()?), |a, b| a.is_nan() || b.is_nan()),
+    },
+];
+
+#[cfg(any(test, feature = "testing"))]
+fn truth(x: &Tensor) -> Result<Tensor> {
+    x.to_dtype(DType::Bool)
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn pairs(run: fn(&Tensor, &Tensor) -> Result<Tensor>, plain: fn(f64, f64) -> bool) -> Vec<Sample> {
+    let sample = |label, a: Tensor, b: Tensor| {
+        Sample::new(label, vec![a, b], move |x: &[Tensor]| run(&x[0], &x[1]))
+            .oracle(move |x| truth(&zip(&x[0], &x[1], |a, b| f64::from(u8::from(plain(a, b))))?))
+            .order(0)
+    };
+    let nan = Tensor::new([f64::NAN, 1.0, f64::NAN, f64::INFINITY]).expect("small");
+    vec![
+        sample("equal shapes", numbers([3, 4], 1), numbers([3, 4], 2)),
+        sample("equal elements", indices([3, 4], 2, 3), indices([3, 4], 2, 4)),
+        sample("column and row", numbers([3, 1], 5), numbers([1, 5], 6)),
+        sample("scalars", numbers((), 7), numbers((), 8)),
+        sample("not numbers", nan, Tensor::new([f64::NAN, 1.0, 2.0, f64::NAN]).expect("small")),
+        sample("empty", numbers([0, 3], 9), numbers([3], 10)),
+    ]
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn scalars(run: fn(&Tensor) -> Result<Tensor>, plain: fn(f64) -> bool) -> Vec<Sample> {
+    let sample = |label, x: Tensor| {
+        Sample::new(label, vec![x], move |x: &[Tensor]| run(&x[0]))
+            .oracle(move |x| truth(&zip(&x[0], &x[0], |v, _| f64::from(u8::from(plain(v))))?))
+            .order(0)
+    };
+    vec![
+        sample("integers", indices([3, 4], 4, 1)),
+        sample("fractions", numbers([5], 2)),
+        sample("scalar", Tensor::new(2f64).expect("small")),
+        sample("empty", indices([0], 4, 3)),
+    ]
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn masks(run: fn(&Tensor, &Tensor) -> Result<Tensor>, plain: fn(f64, f64) -> bool) -> Vec<Sample> {
+    let sample = |label, a: Tensor, b: Tensor| {
+        Sample::new(label, vec![a, b], move |x: &[Tensor]| run(&truth(&x[0])?, &truth(&x[1])?))
+            .oracle(move |x| truth(&zip(&x[0], &x[1], |a, b| f64::from(u8::from(plain(a, b))))?))
+            .order(0)
+    };
+    vec![
+        sample("equal shapes", indices([3, 4], 2, 1), indices([3, 4], 2, 2)),
+        sample("row", indices([3, 4], 2, 3), indices([4], 2, 4)),
+        sample("scalars", indices((), 2, 5), indices((), 2, 6)),
+        sample("empty", indices([0], 2, 7), indices([1], 2, 8)),
+    ]
 }

@@ -1,6 +1,6 @@
 //! Products, and running sums.
 
-use super::reduce::around;
+use super::reduce::{around, reduced_shape};
 use crate::dtype::{DType, Element, dispatch};
 use crate::error::Result;
 use crate::shape::{Axes, axis_of};
@@ -73,7 +73,7 @@ impl Tensor {
         for axis in (0..self.rank()).rev().filter(|&a| mask[a]) {
             y = halves(&y, axis)?;
         }
-        if keepdim { Ok(y) } else { y.reshape(&super::reduce::reduced_shape(self.shape(), &mask, false)) }
+        if keepdim { Ok(y) } else { y.reshape(reduced_shape(self.shape(), &mask, false)) }
     }
 
     /// The sums of all elements up to each position of an axis. Integers and truth values sum as i64.

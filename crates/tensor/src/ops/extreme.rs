@@ -108,7 +108,7 @@ fn position(op: &'static str, x: &Tensor, axis: Option<isize>, keepdim: bool, la
         None if x.numel() == 0 => Err(nothing(op, x.shape())),
         None => {
             let flat = along(op, &x.reshape(-1)?, 0, false, largest)?.1;
-            if keepdim { flat.reshape(&Shape::from(vec![1; x.rank()])) } else { Ok(flat) }
+            if keepdim { flat.reshape(Shape::from(vec![1; x.rank()])) } else { Ok(flat) }
         }
     }
 }

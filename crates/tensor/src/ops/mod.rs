@@ -33,7 +33,12 @@ pub use window::Padding;
 /// Every operator with its samples: each file lists its own in `SPECS`.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) const ALL: &[&[crate::testing::OpSpec]] = &[
+    activation::SPECS,
+    arith::SPECS,
     avg_pool2d::SPECS,
+    cast::SPECS,
+    cat::SPECS,
+    compare::SPECS,
     conv2d::SPECS,
     cumulative::SPECS,
     extreme::SPECS,
@@ -42,7 +47,11 @@ pub(crate) const ALL: &[&[crate::testing::OpSpec]] = &[
     matmul::SPECS,
     max_pool2d::SPECS,
     pad::SPECS,
+    reduce::SPECS,
+    select::SPECS,
     softmax::SPECS,
     sort::SPECS,
+    unary::SPECS,
     unfold::SPECS,
+    view::SPECS,
 ];

@@ -80,7 +80,7 @@ impl Tensor {
 
     /// The pairs of `pad` with the sizes they lead to.
     fn margins(&self, pad: &[isize]) -> Result<Vec<Margin>> {
-        if pad.len() % 2 != 0 || pad.len() / 2 > self.rank() {
+        if !pad.len().is_multiple_of(2) || pad.len() / 2 > self.rank() {
             let message = format!(
                 "{} numbers for shape {:?}; give a pair for each axis, at most {}",
                 pad.len(),

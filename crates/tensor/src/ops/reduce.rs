@@ -7,6 +7,8 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::shape::{Axes, Shape};
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::{OpSpec, Sample, indices, numbers};
 use crate::value::Value;
 
 /// A kernel that reduces the middle of `[outer, n, inner]`.
@@ -150,7 +152,7 @@ impl Tensor {
     /// # Errors
     /// The dtype is not floating point.
     pub fn std(&self, correction: f64) -> Result<Tensor> {
-        self.var(correction)?.sqrt()
+        self.std_dim(Axes::ALL, correction, false)
     }
 
     /// The standard deviation over `axes`, the root of [`var_dim`](Self::var_dim).
@@ -158,7 +160,10 @@ impl Tensor {
     /// # Errors
     /// As [`var_dim`](Self::var_dim).
     pub fn std_dim(&self, axes: impl Into<Axes>, correction: f64, keepdim: bool) -> Result<Tensor> {
-        self.var_dim(axes, correction, keepdim)?.sqrt()
+        let var = self.var_dim(axes, correction, keepdim)?;
+        // As PyTorch, the gradient is 0 where all elements are equal, although that of the root is infinite.
+        let flat = var.eq_scalar(0.0)?;
+        var.masked_fill(&flat, 1.0)?.sqrt()?.masked_fill(&flat, 0.0)
     }
 }
 
@@ -171,4 +176,64 @@ impl Rule for Sum {
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| unreduce(g, &self.kept, &self.full)])
     }
+}
+
+#[cfg(any(test, feature = "testing"))]
+pub(super) const SPECS: &[OpSpec] = &[
+    OpSpec { name: "sum", samples: || whole(Tensor::sum, |x| Ok(x.iter().sum())) },
+    OpSpec { name: "mean", samples: || whole(Tensor::mean, |x| Ok(x.iter().sum::<f64>() / x.len() as f64)) },
+    OpSpec { name: "var", samples: || whole(|x| x.var(0.0), |x| Ok(variance(x, 0.0))) },
+    OpSpec { name: "std", samples: || whole(|x| x.add_scalar(1.0)?.std(0.0), |x| Ok(variance(x, 0.0).sqrt())) },
+    OpSpec {
+        name: "sum_dim",
+        samples: || {
+            let mut samples = dims(|x, axes, keep| x.sum_dim(axes, keep));
+            samples.push(Sample::new("integers", vec![indices([3, 5], 9, 8)], |x| x[0].sum_dim(0, false)).order(0));
+            samples.push(
+                Sample::new("truth", vec![indices([9], 2, 9)], |x| x[0].to_dtype(DType::Bool)?.sum_dim(0, false))
+                    .order(0),
+            );
+            samples
+        },
+    },
+    OpSpec { name: "mean_dim", samples: || dims(|x, axes, keep| x.mean_dim(axes, keep)) },
+    OpSpec { name: "var_dim", samples: || dims(|x, axes, keep| x.var_dim(axes, 0.0, keep)) },
+    OpSpec { name: "std_dim", samples: || dims(|x, axes, keep| x.std_dim(axes, 1.0, keep)) },
+];
+
+#[cfg(any(test, feature = "testing"))]
+fn variance(x: &[f64], correction: f64) -> f64 {
+    let mean = x.iter().sum::<f64>() / x.len() as f64;
+    x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (x.len() as f64 - correction)
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn whole(f: fn(&Tensor) -> Result<Tensor>, plain: fn(&[f64]) -> Result<f64>) -> Vec<Sample> {
+    let sample = |label, x: Tensor| {
+        Sample::new(label, vec![x], move |x: &[Tensor]| f(&x[0]))
+            .oracle(move |x| Tensor::new(plain(&x[0].detach().to_vec::<f64>()?)?))
+    };
+    vec![
+        sample("matrix", numbers([3, 4], 1)),
+        sample("long", numbers([131], 2)).order(1),
+        sample("several axes", numbers([2, 3, 4], 3)),
+        sample("scalar", numbers((), 4)).order(0),
+        sample("empty", numbers([0, 2], 5)).order(0),
+    ]
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn dims(f: fn(&Tensor, Axes, bool) -> Result<Tensor>) -> Vec<Sample> {
+    let sample = |label, x: Tensor, axes: Axes, keep: bool| {
+        Sample::new(label, vec![x], move |x: &[Tensor]| f(&x[0], axes.clone(), keep))
+    };
+    vec![
+        sample("last", numbers([3, 4], 1), (-1).into(), false),
+        sample("outer and inner", numbers([2, 3, 4], 2), [0, 2].into(), true),
+        sample("middle", numbers([2, 3, 4], 3), 1.into(), false),
+        sample("no axes named", numbers([2, 3], 4), Vec::new().into(), false),
+        sample("empty beside", numbers([0, 3], 5), 1.into(), false),
+        sample("empty along", numbers([2, 0], 6), 1.into(), true).order(0),
+        sample("scalar", numbers((), 7), 0.into(), true).order(0),
+    ]
 }

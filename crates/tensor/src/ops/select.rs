@@ -7,6 +7,8 @@ use crate::dtype::{DType, Element, dispatch};
 use crate::error::{Error, Result};
 use crate::shape::broadcast;
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::{OpSpec, Sample, indices, numbers};
 use crate::value::Value;
 
 impl Tensor {
@@ -78,3 +80,42 @@ impl Rule for Where {
         cx.each([&|| mask.where_cond(g, &zero), &|| mask.where_cond(&zero, g)])
     }
 }
+
+#[cfg(any(test, feature = "testing"))]
+pub(super) const SPECS: &[OpSpec] = &[
+    OpSpec {
+        name: "where_cond",
+        samples: || {
+            let sample = |label, mask: Tensor, a: Tensor, b: Tensor| {
+                Sample::new(label, vec![mask, a, b], |x| x[0].to_dtype(DType::Bool)?.where_cond(&x[1], &x[2])).oracle(
+                    |x| {
+                        let mask = x[0].to_dtype(DType::F64)?;
+                        mask.mul(&x[1])?.add(&mask.neg()?.add_scalar(1.0)?.mul(&x[2])?)
+                    },
+                )
+            };
+            vec![
+                sample("equal shapes", indices([3, 4], 2, 1), numbers([3, 4], 2), numbers([3, 4], 3)),
+                sample("all three broadcast", indices([3, 1], 2, 4), numbers([4], 5), numbers([2, 1, 1], 6)),
+                sample("scalars", indices((), 2, 7), numbers((), 8), numbers((), 9)),
+                sample("scalar mask", indices((), 2, 10), numbers([3], 11), numbers([3], 12)),
+                sample("empty", indices([0, 2], 2, 13), numbers([2], 14), numbers((), 15)),
+            ]
+        },
+    },
+    OpSpec {
+        name: "masked_fill",
+        samples: || {
+            let sample = |label, x: Tensor, mask: Tensor| {
+                Sample::new(label, vec![x, mask], |x| x[0].masked_fill(&x[1].to_dtype(DType::Bool)?, 3.0))
+            };
+            vec![
+                sample("equal shapes", numbers([3, 4], 1), indices([3, 4], 2, 2)),
+                sample("row", numbers([3, 4], 3), indices([4], 2, 4)),
+                sample("scalar", numbers((), 5), indices((), 2, 6)),
+                sample("empty", numbers([0], 7), indices([1], 2, 8)),
+                sample("integers", indices([6], 9, 9), indices([6], 2, 10)).order(0),
+            ]
+        },
+    },
+];

@@ -102,7 +102,7 @@ impl Tensor {
         })?;
         let y = y.value.contiguous()?;
         let kept_y = record(y.clone(), &[self], || LogSumExp { x: self.clone(), y, kept });
-        if keepdim { Ok(kept_y) } else { kept_y.reshape(&reduced_shape(self.shape(), &mask, false)) }
+        if keepdim { Ok(kept_y) } else { kept_y.reshape(reduced_shape(self.shape(), &mask, false)) }
     }
 }
 

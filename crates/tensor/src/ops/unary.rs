@@ -7,6 +7,8 @@ use kernels::elementwise::{Binary, Unary};
 use crate::dtype::dispatch;
 use crate::error::Result;
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::{OpSpec, Sample, indices, map, numbers, positive};
 use crate::value::Value;
 
 /// `f(x)` for floating-point elements, without its place in the graph.
@@ -360,4 +362,54 @@ impl Rule for Erf {
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| g.mul(&self.x.square()?.neg()?.exp()?.mul_scalar(FRAC_2_SQRT_PI)?)])
     }
+}
+
+#[cfg(any(test, feature = "testing"))]
+pub(super) const SPECS: &[OpSpec] = &[
+    OpSpec { name: "neg", samples: || with_integers(samples(Tensor::neg, |v| -v), Tensor::neg) },
+    OpSpec { name: "abs", samples: || with_integers(samples(Tensor::abs, f64::abs), Tensor::abs) },
+    OpSpec { name: "square", samples: || with_integers(samples(Tensor::square, |v| v * v), Tensor::square) },
+    OpSpec { name: "sqrt", samples: || positives(Tensor::sqrt, f64::sqrt) },
+    OpSpec { name: "rsqrt", samples: || positives(Tensor::rsqrt, |v| 1.0 / v.sqrt()) },
+    OpSpec { name: "reciprocal", samples: || samples(Tensor::reciprocal, |v| 1.0 / v) },
+    OpSpec { name: "exp", samples: || samples(Tensor::exp, f64::exp) },
+    OpSpec { name: "expm1", samples: || samples(Tensor::expm1, f64::exp_m1) },
+    OpSpec { name: "log", samples: || positives(Tensor::log, f64::ln) },
+    OpSpec { name: "log1p", samples: || positives(Tensor::log1p, f64::ln_1p) },
+    OpSpec { name: "sin", samples: || samples(Tensor::sin, f64::sin) },
+    OpSpec { name: "cos", samples: || samples(Tensor::cos, f64::cos) },
+    OpSpec { name: "tanh", samples: || samples(Tensor::tanh, f64::tanh) },
+    OpSpec { name: "erf", samples: || samples(Tensor::erf, libm::erf) },
+    OpSpec { name: "sign", samples: || samples(Tensor::sign, f64::signum) },
+    OpSpec { name: "floor", samples: || samples(Tensor::floor, f64::floor) },
+    OpSpec { name: "ceil", samples: || samples(Tensor::ceil, f64::ceil) },
+    OpSpec { name: "round", samples: || samples(Tensor::round, f64::round_ties_even) },
+];
+
+/// Samples of a function of one number, with the same function of an f64 as oracle.
+#[cfg(any(test, feature = "testing"))]
+pub(super) fn samples(run: fn(&Tensor) -> Result<Tensor>, plain: fn(f64) -> f64) -> Vec<Sample> {
+    on([numbers([3, 4], 1), numbers((), 2), numbers([67], 3), numbers([2, 0], 4), numbers([2, 1, 3], 5)], run, plain)
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn positives(run: fn(&Tensor) -> Result<Tensor>, plain: fn(f64) -> f64) -> Vec<Sample> {
+    on(
+        [positive([3, 4], 1), positive((), 2), positive([67], 3), positive([2, 0], 4), positive([2, 1, 3], 5)],
+        run,
+        plain,
+    )
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn on(x: [Tensor; 5], run: fn(&Tensor) -> Result<Tensor>, plain: fn(f64) -> f64) -> Vec<Sample> {
+    let sample =
+        |(label, x)| Sample::new(label, vec![x], move |x: &[Tensor]| run(&x[0])).oracle(move |x| map(&x[0], plain));
+    ["matrix", "scalar", "longer than a register", "empty", "a size of 1"].into_iter().zip(x).map(sample).collect()
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn with_integers(mut samples: Vec<Sample>, run: fn(&Tensor) -> Result<Tensor>) -> Vec<Sample> {
+    samples.push(Sample::new("integers", vec![indices([9], 20, 6)], move |x: &[Tensor]| run(&x[0])).order(0));
+    samples
 }

@@ -8,6 +8,8 @@ use crate::error::{Error, Result};
 use crate::layout::{Layout, Reshape, clamp_range};
 use crate::shape::{Axes, Shape, axis_of};
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::{OpSpec, Sample, indices, numbers};
 use crate::value::{Value, copy_into};
 
 impl Tensor {
@@ -404,4 +406,105 @@ impl Rule for Unfold {
             (1..size).try_fold(place(0)?, |sum, i| sum.add(&place(i)?))
         }])
     }
+}
+
+#[cfg(any(test, feature = "testing"))]
+pub(super) const SPECS: &[OpSpec] = &[
+    OpSpec {
+        name: "reshape",
+        samples: || {
+            vec![
+                case("merge and split", numbers([2, 6], 1), |x| x.reshape([3, -1])),
+                case("transposed", numbers([3, 4], 2), |x| x.t()?.reshape([2, 6])),
+                case("to a scalar", numbers([1, 1], 3), |x| x.reshape(())),
+                case("empty", numbers([0, 3], 4), |x| x.reshape([3, 0])),
+                case("integers", indices([6], 9, 5), |x| x.reshape([2, 3])).order(0),
+            ]
+        },
+    },
+    OpSpec {
+        name: "view",
+        samples: || {
+            vec![
+                case("split", numbers([6, 2], 1), |x| x.view([2, 3, 2])),
+                case("scalar", numbers((), 2), |x| x.view([1, 1])),
+                case("empty", numbers([0, 3], 3), |x| x.view([3, 0])),
+            ]
+        },
+    },
+    OpSpec {
+        name: "flatten",
+        samples: || {
+            vec![
+                case("all", numbers([2, 3, 2], 1), |x| x.flatten(0, -1)),
+                case("inner", numbers([2, 3, 2], 2), |x| x.flatten(1, 2)),
+                case("scalar", numbers((), 3), |x| x.flatten(0, -1)),
+                case("empty", numbers([0, 3], 4), |x| x.flatten(0, 1)),
+            ]
+        },
+    },
+    OpSpec {
+        name: "permute",
+        samples: || {
+            vec![
+                case("turn", numbers([2, 3, 4], 1), |x| x.permute([2, 0, -2])),
+                case("transpose", numbers([2, 3], 2), |x| x.transpose(0, -1)),
+                case("t", numbers([2, 3], 3), Tensor::t),
+                case("scalar", numbers((), 4), |x| x.permute(Vec::new())),
+                case("contiguous", numbers([2, 3], 5), |x| x.t()?.contiguous()),
+            ]
+        },
+    },
+    OpSpec {
+        name: "expand",
+        samples: || {
+            vec![
+                case("column", numbers([3, 1], 1), |x| x.expand([3, 4])),
+                case("more dimensions", numbers([3], 2), |x| x.expand([2, 2, 3])),
+                case("scalar", numbers((), 3), |x| x.expand([2, 3])),
+                case("to nothing", numbers([1, 2], 4), |x| x.expand([0, 2])),
+            ]
+        },
+    },
+    OpSpec {
+        name: "slice",
+        samples: || {
+            vec![
+                case("steps", numbers([7, 2], 1), |x| x.slice(0, 1, Some(-1), 2)),
+                case("narrow", numbers([3, 5], 2), |x| x.narrow(-1, -3, 2)),
+                case("select", numbers([3, 4], 3), |x| x.select(0, -1)),
+                case("nothing", numbers([3, 4], 4), |x| x.slice(1, 3, Some(1), 1)),
+                case("index", numbers([3, 4, 2], 5), |x| x.i((1, 1..3))),
+            ]
+        },
+    },
+    OpSpec {
+        name: "squeeze",
+        samples: || {
+            vec![
+                case("all", numbers([1, 3, 1], 1), |x| x.squeeze(())),
+                case("one", numbers([1, 3, 1], 2), |x| x.squeeze(-1)),
+                case("not of size 1", numbers([1, 3], 3), |x| x.squeeze(1)),
+                case("unsqueeze", numbers([2, 3], 4), |x| x.unsqueeze(1)),
+                case("unsqueeze a scalar", numbers((), 5), |x| x.unsqueeze(-1)),
+            ]
+        },
+    },
+    OpSpec {
+        name: "unfold_dim",
+        samples: || {
+            vec![
+                case("overlapping", numbers([7], 1), |x| x.unfold_dim(0, 3, 2)),
+                case("gaps", numbers([2, 7], 2), |x| x.unfold_dim(1, 2, 3)),
+                case("outer", numbers([4, 2], 3), |x| x.unfold_dim(0, 2, 1)),
+                case("whole", numbers([3], 4), |x| x.unfold_dim(-1, 3, 1)),
+                case("twice", numbers([3, 4], 5), |x| x.unfold_dim(0, 2, 1)?.unfold_dim(1, 2, 1)),
+            ]
+        },
+    },
+];
+
+#[cfg(any(test, feature = "testing"))]
+fn case(label: &'static str, x: Tensor, f: fn(&Tensor) -> Result<Tensor>) -> Sample {
+    Sample::new(label, vec![x], move |x: &[Tensor]| f(&x[0]))
 }
