@@ -17,9 +17,15 @@ pub(crate) fn name(dtype: DType) -> &'static str {
 /// The elements in row-major order.
 pub(crate) fn to_bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     match tensor.dtype() {
-        DType::F32 => tensor.with_slice::<f32, _>(|x| x.iter().flat_map(|v| v.to_le_bytes()).collect()),
-        DType::F64 => tensor.with_slice::<f64, _>(|x| x.iter().flat_map(|v| v.to_le_bytes()).collect()),
-        DType::I64 => tensor.with_slice::<i64, _>(|x| x.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        DType::F32 => {
+            tensor.with_slice::<f32, _>(|x| x.iter().map(|v| v.to_le_bytes()).collect::<Vec<_>>().into_flattened())
+        }
+        DType::F64 => {
+            tensor.with_slice::<f64, _>(|x| x.iter().map(|v| v.to_le_bytes()).collect::<Vec<_>>().into_flattened())
+        }
+        DType::I64 => {
+            tensor.with_slice::<i64, _>(|x| x.iter().map(|v| v.to_le_bytes()).collect::<Vec<_>>().into_flattened())
+        }
         DType::U8 => tensor.with_slice::<u8, _>(<[u8]>::to_vec),
         DType::Bool => tensor.with_slice::<bool, _>(|x| x.iter().map(|&v| u8::from(v)).collect()),
     }
