@@ -53,6 +53,17 @@ pub trait Visitor {
 /// assert_eq!(net.num_parameters(), 4 * 8 + 8 + 8 * 2);
 /// # Ok::<(), tensor::Error>(())
 /// ```
+///
+/// A field that is no module must say so, or it does not compile:
+///
+/// ```compile_fail,E0277
+/// use gabor_nn::Module;
+/// struct History;
+/// #[derive(Module)]
+/// struct Net {
+///     history: History, // #[module(skip)] is missing
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a Module",
     note = "put #[derive(Module)] on it, or #[module(skip)] on the field if it holds no parameters"

@@ -37,8 +37,8 @@ impl Default for BatchNormOptions {
 /// ```
 ///
 /// # Errors
-/// The rank is below 2 (an empty vector passes), a parameter does not have one element for each channel, there is only one value for each channel while
-/// training, or there are no running statistics otherwise.
+/// Unless the batch is empty: the rank is below 2, a parameter does not have one element for each channel, there is only one
+/// value for each channel while training, or there are no running statistics otherwise.
 pub fn batch_norm(
     x: &Tensor,
     running_mean: Option<&State>,
@@ -48,8 +48,8 @@ pub fn batch_norm(
     options: &BatchNormOptions,
 ) -> Result<Tensor> {
     let op = "batch_norm";
-    if x.dims() == [0] {
-        // PyTorch lets an empty vector pass: there is no channel that could be wrong.
+    // PyTorch looks no further at an empty batch, and learns nothing from it.
+    if x.dims().first() == Some(&0) {
         return x.mul_scalar(1.0);
     }
     let &[n, channels, ..] = x.dims() else {

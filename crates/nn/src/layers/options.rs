@@ -36,9 +36,9 @@ pub(super) fn divisible(op: &'static str, name: &str, channels: usize, groups: u
     if groups == 0 {
         return Err(Error::argument(op, "groups is 0; 1 means that all channels see each other"));
     }
-    if channels % groups != 0 {
+    if !channels.is_multiple_of(groups) {
         let divisors: Vec<String> =
-            (1..=channels.min(4096)).filter(|d| channels % d == 0).map(|d| d.to_string()).collect();
+            (1..=channels.min(4096)).filter(|&d| channels.is_multiple_of(d)).map(|d| d.to_string()).collect();
         let message =
             format!("{name} {channels} is not divisible by groups {groups}; the divisors are {}", divisors.join(", "));
         return Err(Error::argument(op, message));
