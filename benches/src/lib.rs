@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod layers;
 mod optimizer;
 
 pub use arguments::{Arguments, Refusal};
+pub use layers::net;
 pub use optimizer::optimizer;

@@ -10,6 +10,9 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use benches::{Arguments, optimizer};
+use gabor::nn::functional::cross_entropy;
+use gabor::nn::{Forward, Module};
 use gabor::{AvgPoolOptions, Conv2dOptions, GradOptions, Pair, Parameter, PoolOptions, Tensor, no_grad};
 use serde_json::Value;
 
@@ -96,6 +99,9 @@ fn main() -> Outcome {
     let spec: Value = serde_json::from_str(&text)?;
     let list = |name: &str| spec[name].as_array().map_or(&[][..], Vec::as_slice);
     learn_kernel(&options)?;
+    for case in list("nets") {
+        net(&options, case)?;
+    }
     for case in list("convs") {
         convolution(&options, case)?;
     }
@@ -136,6 +142,30 @@ fn learn_kernel(options: &Options) -> Outcome {
         }
         Ok(())
     })
+}
+
+fn net(options: &Options, case: &Value) -> Outcome {
+    let name = text(case, "name")?;
+    let [train, infer, single] = [format!("train/{name}"), format!("infer/{name}"), format!("infer/{name}/b1")];
+    if ![&train, &infer, &single].iter().any(|case| options.wants(case)) {
+        return Ok(());
+    }
+    let net = benches::net(&case["layers"])?;
+    let batch = case["batch"].as_u64().ok_or("a net without a batch")? as usize;
+    let classes = case["classes"].as_i64().ok_or("a net without classes")?;
+    let shape = [vec![batch], sizes(case, "input")?].concat();
+    let (x, y) = (Tensor::randn(shape)?, Tensor::randint(0, classes, batch)?);
+    let arguments = case["options"].as_object().ok_or("a net without options")?;
+    let mut optimizer = optimizer(text(case, "optimizer")?, &Arguments::new(arguments), net.parameters())?;
+    options.emit(&train, 1.0, || {
+        optimizer.zero_grad();
+        cross_entropy(&net.forward(&x)?, &y)?.backward()?;
+        Ok(optimizer.step()?)
+    })?;
+    net.eval();
+    let one = x.narrow(0, 0, 1)?.contiguous()?;
+    options.emit(&infer, 0.5, || no_grad(|| Ok(net.forward(&x).map(drop)?)))?;
+    options.emit(&single, 0.5, || no_grad(|| Ok(net.forward(&one).map(drop)?)))
 }
 
 fn convolution(options: &Options, case: &Value) -> Outcome {

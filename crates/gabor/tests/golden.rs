@@ -15,6 +15,8 @@ mod exceptions;
 mod format;
 #[path = "golden/losses.rs"]
 mod losses;
+#[path = "golden/nets.rs"]
+mod nets;
 #[path = "golden/operators.rs"]
 mod operators;
 #[path = "golden/pointwise.rs"]
@@ -54,6 +56,7 @@ fn outcome(suite: &Suite, case: &Case) -> Outcome {
         return Outcome::Skipped(reason);
     }
     let check = || match suite.name.as_str() {
+        "nets" => nets::check(suite, case),
         "optimizers" => training::optimizers(suite, case),
         "schedules" => schedules::check(suite, case),
         _ => operators::check(suite, case),

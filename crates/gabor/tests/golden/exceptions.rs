@@ -13,19 +13,7 @@ const ARGUMENTS: &[(&str, &str, &str)] = &[
 
 /// Why a case is left out, if it is.
 pub(crate) fn reason(suite: &Suite, case: &Case) -> Option<&'static str> {
-    if rounding(suite, case) {
-        return Some("the exact gradient of a normalised single value is 0, and PyTorch's f32 one is its rounding");
-    }
     let attrs = case.field("attrs").and_then(Value::as_object)?;
     let given = |name: &str| attrs.get(name).is_some_and(|value| !value.is_null() && *value != Value::Bool(false));
     ARGUMENTS.iter().find(|(op, name, _)| *op == suite.name && given(name)).map(|&(_, _, reason)| reason)
-}
-
-/// Whether a layer norm works on single values in f32: their gradient is a difference of equal numbers, times up to
-/// `1 / sqrt(eps)`.
-fn rounding(suite: &Suite, case: &Case) -> bool {
-    let attrs = case.field("attrs");
-    let sizes = attrs.and_then(|attrs| attrs.get("normalized_shape")).and_then(Value::as_array);
-    let single = sizes.is_some_and(|sizes| sizes.iter().all(|size| size.as_u64() == Some(1)));
-    suite.name == "layer_norm" && single && case.field("dtype").and_then(Value::as_str) == Some("f32")
 }
