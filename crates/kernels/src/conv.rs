@@ -1,74 +1,248 @@
-//! Convolutions.
-#![allow(missing_docs)]
+//! Two-dimensional convolution of a batch of images `[N, C, H, W]` with `[K, C / groups, R, S]`, and its two adjoints.
+//!
+//! The plain loop: `y[n, k, i, j] = bias[k] + sum over c, r, s of w[k, c, r, s] * x[n, c, i*stride + r*dilation - padding, ..]`,
+//! where what lies outside of the image is zero. With `L = <conv2d(x, w), gy>`, [`conv2d_input`] is the derivative of L by x,
+//! [`conv2d_weight`] the one by w and [`conv2d_bias`] the one by the bias.
+//!
+//! The tricks: no patch matrix is built. The lanes of a vector are pixels, and a tap of the kernel is an offset into a copy of
+//! one image with its padding; strides split that copy into one plane for each residue, so that every tap reads
+//! neighbouring pixels (`planes`). Forward and backward-data are one routine over such planes (`conv_direct`), since the
+//! gradient by the input is a convolution of the padded gradient; backward-weights is a dot product for each weight
+//! (`conv_weight`). Problems of a few rows skip all preparation (`conv_clipped`).
+
 use crate::element::Float;
+use crate::isa::{self, Isa};
+use crate::par;
+use crate::{conv_clipped, conv_direct, conv_weight};
+
+/// The sizes of a two-dimensional convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvGeometry {
+    /// Images.
     pub batch: usize,
+    /// Channels of an input image.
     pub in_channels: usize,
+    /// Height of an input image.
     pub in_h: usize,
+    /// Width of an input image.
     pub in_w: usize,
+    /// Channels of an output image.
     pub out_channels: usize,
+    /// Height of the kernel.
     pub kernel_h: usize,
+    /// Width of the kernel.
     pub kernel_w: usize,
+    /// Step down and right between outputs.
     pub stride: (usize, usize),
+    /// Zeros around an image: top, bottom, left, right.
     pub padding: (usize, usize, usize, usize),
+    /// Step down and right between elements of the kernel.
     pub dilation: (usize, usize),
+    /// Groups of channels that do not see each other.
     pub groups: usize,
+    /// Height of an output image.
     pub out_h: usize,
+    /// Width of an output image.
     pub out_w: usize,
 }
-fn each(g: &ConvGeometry, mut f: impl FnMut(usize, usize, usize)) {
-    let (ci, co) = (g.in_channels / g.groups, g.out_channels / g.groups);
-    for n in 0..g.batch {
-        for o in 0..g.out_channels {
-            for c in 0..ci {
-                for u in 0..g.kernel_h {
-                    for v in 0..g.kernel_w {
-                        for i in 0..g.out_h {
-                            let r = i * g.stride.0 + u * g.dilation.0;
-                            if r < g.padding.0 || r - g.padding.0 >= g.in_h {
-                                continue;
-                            }
-                            for j in 0..g.out_w {
-                                let s = j * g.stride.1 + v * g.dilation.1;
-                                if s < g.padding.2 || s - g.padding.2 >= g.in_w {
-                                    continue;
-                                }
-                                f(
-                                    ((n * g.in_channels + o / co * ci + c) * g.in_h + r - g.padding.0) * g.in_w + s
-                                        - g.padding.2,
-                                    ((o * ci + c) * g.kernel_h + u) * g.kernel_w + v,
-                                    ((n * g.out_channels + o) * g.out_h + i) * g.out_w + j,
-                                );
-                            }
-                        }
-                    }
-                }
-            }
+
+/// The outputs along one axis; None if the kernel does not fit or something overflows.
+fn places(size: usize, before: usize, after: usize, kernel: usize, dilation: usize, stride: usize) -> Option<usize> {
+    let padded = size.checked_add(before)?.checked_add(after).filter(|&p| p < isize::MAX as usize / 4)?;
+    let extent = kernel.checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
+    padded.checked_sub(extent)?.checked_div(stride)?.checked_add(1)
+}
+
+impl ConvGeometry {
+    /// The geometry for images `[batch, channels, h, w]` and weights `[channels, channels / groups, h, w]`.
+    ///
+    /// None if a stride, a dilation, a side of the kernel or the number of groups is zero, the channels do not divide into the
+    /// groups, the kernel does not fit into the padded image, or a size overflows.
+    pub fn new(
+        input: [usize; 4],
+        weight: [usize; 4],
+        stride: (usize, usize),
+        padding: (usize, usize, usize, usize),
+        dilation: (usize, usize),
+        groups: usize,
+    ) -> Option<Self> {
+        let out_h = places(input[2], padding.0, padding.1, weight[2], dilation.0, stride.0)?;
+        let out_w = places(input[3], padding.2, padding.3, weight[3], dilation.1, stride.1)?;
+        let geometry = ConvGeometry {
+            batch: input[0],
+            in_channels: input[1],
+            in_h: input[2],
+            in_w: input[3],
+            out_channels: weight[0],
+            kernel_h: weight[2],
+            kernel_w: weight[3],
+            stride,
+            padding,
+            dilation,
+            groups,
+            out_h,
+            out_w,
+        };
+        (weight[1].checked_mul(groups)? == input[1] && geometry.sizes().is_some()).then_some(geometry)
+    }
+
+    /// The elements of input, weight and output; None if the geometry is not consistent or something overflows.
+    pub(crate) fn sizes(&self) -> Option<(usize, usize, usize)> {
+        let (p, k, s, d) = (self.padding, (self.kernel_h, self.kernel_w), self.stride, self.dilation);
+        let divides = |n: usize| n.checked_rem(self.groups) == Some(0);
+        let fits = self.out_h <= places(self.in_h, p.0, p.1, k.0, d.0, s.0)?
+            && self.out_w <= places(self.in_w, p.2, p.3, k.1, d.1, s.1)?;
+        if !fits || d.0 == 0 || d.1 == 0 || !divides(self.in_channels) || !divides(self.out_channels) {
+            return None;
+        }
+        let size = |sides: [usize; 4]| {
+            // No product of some of the sides may overflow either, even if another side is zero.
+            let all = sides.iter().try_fold(1usize, |n, &side| n.checked_mul(side.max(1)))?;
+            (all <= isize::MAX as usize / 8).then(|| sides.iter().product())
+        };
+        let x = size([self.batch, self.in_channels, self.in_h, self.in_w])?;
+        let w = size([self.out_channels, self.in_channels / self.groups, k.0, k.1])?;
+        let y = size([self.batch, self.out_channels, self.out_h, self.out_w])?;
+        Some((x, w, y))
+    }
+
+    /// Input channels of a group.
+    pub(crate) fn group_in(&self) -> usize {
+        self.in_channels / self.groups
+    }
+
+    /// Output channels of a group.
+    pub(crate) fn group_out(&self) -> usize {
+        self.out_channels / self.groups
+    }
+
+    /// Multiplications and additions for one image.
+    pub(crate) fn work(&self) -> usize {
+        let taps = self.group_in().saturating_mul(self.kernel_h).saturating_mul(self.kernel_w);
+        self.out_channels.saturating_mul(self.out_h * self.out_w).saturating_mul(taps).saturating_mul(2)
+    }
+
+    /// Checks the lengths of the three operands and gives whether there is anything to multiply.
+    fn check(&self, op: &str, x: usize, w: usize, y: usize) -> bool {
+        let sizes = self.sizes();
+        assert!(sizes.is_some(), "{op}: the sizes of {self:?} do not go together");
+        assert_eq!(sizes, Some((x, w, y)), "{op}: the slices do not have the sizes of {self:?}");
+        x > 0 && w > 0 && y > 0
+    }
+}
+
+/// How a convolution is computed; which one is best follows from the geometry alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Loops over rows, clipped to the image: a small problem, or one whose padded copy would be huge.
+    Clipped,
+    /// Tiles over prepared planes.
+    Tiled,
+}
+
+fn way(g: &ConvGeometry) -> Way {
+    let taps = g.group_in().saturating_mul(g.kernel_h).saturating_mul(g.kernel_w);
+    let rows = g.batch.saturating_mul(g.out_channels).saturating_mul(g.out_h).saturating_mul(taps);
+    let reach = |kernel: usize, dilation: usize| (kernel - 1).saturating_mul(dilation);
+    let copy = |h: usize, w: usize| h.saturating_mul(w);
+    let padded = copy(
+        g.in_h.max(g.out_h).saturating_add(reach(g.kernel_h, g.dilation.0)),
+        g.in_w.max(g.out_w).saturating_add(reach(g.kernel_w, g.dilation.1)),
+    );
+    let bound = (1 << 16) + copy(g.in_h, g.in_w).max(copy(g.out_h, g.out_w)).saturating_mul(64);
+    if rows <= 64 || padded > bound { Way::Clipped } else { Way::Tiled }
+}
+
+/// Writes the convolution of `x` `[N, C, H, W]` with `w` `[K, C / groups, R, S]`, plus `bias` `[K]`, to `y`.
+///
+/// # Panics
+/// The geometry is inconsistent or a slice does not have its size.
+pub fn conv2d<T: Float>(geometry: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+    let g = geometry;
+    let some = g.check("conv2d", x.len(), w.len(), y.len());
+    assert!(bias.is_none_or(|b| b.len() == g.out_channels), "conv2d: a bias for each output channel");
+    forward(g, x, w, bias, y, if some { way(g) } else { Way::Clipped }, isa::isa());
+}
+
+fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T], way: Way, isa: Isa) {
+    match way {
+        Way::Clipped => conv_clipped::conv2d(g, x, w, bias, y),
+        Way::Tiled => conv_direct::conv2d(isa, g, x, w, bias, y),
+    }
+}
+
+/// Writes the gradient of `<conv2d(x, w), gy>` by x to `gx`; it is also the transposed convolution of `gy`.
+///
+/// # Panics
+/// The geometry is inconsistent or a slice does not have its size.
+pub fn conv2d_input<T: Float>(geometry: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
+    let some = geometry.check("conv2d_input", gx.len(), w.len(), gy.len());
+    input(geometry, w, gy, gx, if some { way(geometry) } else { Way::Clipped }, isa::isa());
+}
+
+fn input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T], way: Way, isa: Isa) {
+    match way {
+        Way::Clipped => conv_clipped::conv2d_input(g, w, gy, gx),
+        Way::Tiled => conv_direct::conv2d_input(isa, g, w, gy, gx),
+    }
+}
+
+/// Writes the gradient of `<conv2d(x, w), gy>` by w to `gw`.
+///
+/// # Panics
+/// The geometry is inconsistent or a slice does not have its size.
+pub fn conv2d_weight<T: Float>(geometry: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
+    let some = geometry.check("conv2d_weight", x.len(), gw.len(), gy.len());
+    weight(geometry, x, gy, gw, if some { way(geometry) } else { Way::Clipped }, isa::isa());
+}
+
+fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way, isa: Isa) {
+    match way {
+        Way::Clipped => conv_clipped::conv2d_weight(g, x, gy, gw),
+        Way::Tiled => conv_weight::conv2d_weight(isa, g, x, gy, gw),
+    }
+}
+
+/// Writes the gradient by the bias, the sum of `gy` over images and pixels, to `gb` `[K]`.
+///
+/// # Panics
+/// The geometry is inconsistent or a slice does not have its size.
+pub fn conv2d_bias<T: Float>(geometry: &ConvGeometry, gy: &[T], gb: &mut [T]) {
+    let g = geometry;
+    assert!(g.sizes().is_some_and(|s| s.2 == gy.len()), "conv2d_bias: the gradient has the size of the output");
+    assert_eq!(gb.len(), g.out_channels, "conv2d_bias: a sum for each output channel");
+    let plane = g.out_h * g.out_w;
+    par::for_each_chunk(gb, 1, g.batch.saturating_mul(plane), |k, gb| {
+        let planes = (0..g.batch).map(|n| &gy[(n * g.out_channels + k) * plane..][..plane]);
+        gb[0] = isa::dispatch(
+            #[inline(always)]
+            || planes.fold(T::ZERO, |sum, plane| sum + lane_sum(plane)),
+        );
+    });
+}
+
+/// The sum of a plane in 16 interleaved partial sums.
+#[inline(always)]
+fn lane_sum<T: Float>(x: &[T]) -> T {
+    let mut sums = [T::ZERO; 16];
+    let chunks = x.chunks_exact(16);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for i in 0..16 {
+            sums[i] = sums[i] + chunk[i];
         }
     }
-}
-pub fn conv2d<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
-    y.fill(T::default());
-    each(g, |a, b, c| y[c] = y[c].plus(x[a].times(w[b])));
-    if let Some(bias) = bias {
-        for (i, y) in y.iter_mut().enumerate() {
-            *y = y.plus(bias[i / (g.out_h * g.out_w) % g.out_channels]);
+    for (s, &v) in sums.iter_mut().zip(rest) {
+        *s = *s + v;
+    }
+    for n in [8, 4, 2, 1] {
+        for i in 0..n {
+            sums[i] = sums[i] + sums[i + n];
         }
     }
+    sums[0]
 }
-pub fn conv2d_input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
-    gx.fill(T::default());
-    each(g, |a, b, c| gx[a] = gx[a].plus(gy[c].times(w[b])));
-}
-pub fn conv2d_weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
-    gw.fill(T::default());
-    each(g, |a, b, c| gw[b] = gw[b].plus(gy[c].times(x[a])));
-}
-pub fn conv2d_bias<T: Float>(g: &ConvGeometry, gy: &[T], gb: &mut [T]) {
-    gb.fill(T::default());
-    for (i, v) in gy.iter().enumerate() {
-        let k = i / (g.out_h * g.out_w) % g.out_channels;
-        gb[k] = gb[k] + *v;
-    }
-}
+
+#[cfg(test)]
+#[path = "conv_tests.rs"]
+mod tests;

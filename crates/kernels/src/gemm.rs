@@ -1,6 +1,28 @@
 //! Matrix products.
-#![allow(missing_docs)]
+//!
+//! The plain loop: `c[i][j] (+)= sum over k of a[i][k] * b[k][j]`, for operands with any strides and a contiguous result.
+//!
+//! The tricks: the broadcast tile of `tile`, whose taps are here the rows of b: a block of rows of c times a few vectors of columns
+//! stays in registers while k runs. Blocks of a are packed so that a tile reads them in order; b is read where it is if
+//! its rows are contiguous and small enough to stay in the cache, else packed in panels as wide as a tile. Long sums are
+//! cut at a fixed length. Small products skip all of that.
+
+use crate::buffer::Buffer;
+use crate::conv_direct::lanes;
 use crate::element::Float;
+use crate::isa::{self, Isa};
+use crate::par::{self, Shared};
+use crate::tile::{MAX_ROWS, Start, Sweep, blocks};
+use std::ops::Range;
+
+/// The longest sum of one tile.
+const DEPTH: usize = 384;
+/// Rows of c that share a pass over b.
+const ROWS: usize = 96;
+/// Vectors of a panel of b.
+const PANEL: usize = 12;
+
+/// A matrix inside of a slice, with any strides.
 #[derive(Clone, Copy, Debug)]
 pub struct MatRef<'a, T> {
     data: &'a [T],
@@ -9,25 +31,406 @@ pub struct MatRef<'a, T> {
     row_stride: usize,
     col_stride: usize,
 }
+
 impl<'a, T: Float> MatRef<'a, T> {
+    /// The matrix with element `[i, j]` at `data[i * row_stride + j * col_stride]`; None if that reaches beyond the slice.
     pub fn new(data: &'a [T], rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Option<Self> {
-        if rows > 0 && cols > 0 && (rows - 1) * row_stride + (cols - 1) * col_stride >= data.len() {
-            return None;
+        if rows > 0 && cols > 0 {
+            let last = (rows - 1).checked_mul(row_stride)?.checked_add((cols - 1).checked_mul(col_stride)?)?;
+            if last >= data.len() {
+                return None;
+            }
         }
         Some(MatRef { data, rows, cols, row_stride, col_stride })
     }
+
+    /// The element in row i and column j.
+    #[inline(always)]
+    fn at(&self, i: usize, j: usize) -> T {
+        self.data[i * self.row_stride + j * self.col_stride]
+    }
 }
+
+/// Writes the product of `a` `[m, k]` and `b` `[k, n]` to `c`, contiguous `[m, n]`, or adds it if `beta_zero` is false.
+///
+/// # Panics
+/// The sizes do not go together.
+///
+/// ```
+/// use gabor_kernels::gemm::{MatRef, gemm};
+/// let row = MatRef::new(&[1.0f32, 2.0], 1, 2, 2, 1).ok_or("too short")?;
+/// let column = MatRef::new(&[3.0f32, 4.0], 2, 1, 1, 1).ok_or("too short")?;
+/// let mut c = [0.0];
+/// gemm(row, column, true, &mut c);
+/// assert_eq!(c, [11.0]);
+/// # Ok::<(), &str>(())
+/// ```
 pub fn gemm<T: Float>(a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mut [T]) {
-    let n = b.cols;
-    for i in 0..a.rows {
-        for j in 0..n {
-            let mut s = if beta_zero { T::default() } else { c[i * n + j] };
-            for k in 0..a.cols {
-                s = s.plus(
-                    a.data[i * a.row_stride + k * a.col_stride].times(b.data[k * b.row_stride + j * b.col_stride]),
-                );
+    assert_eq!(a.cols, b.rows, "gemm: the columns of a are the rows of b");
+    assert_eq!(Some(c.len()), a.rows.checked_mul(b.cols), "gemm: c has the rows of a and the columns of b");
+    if c.is_empty() {
+        return;
+    }
+    if beta_zero && a.cols == 0 {
+        return c.fill(T::ZERO);
+    }
+    let work = a.rows.saturating_mul(a.cols).saturating_mul(b.cols);
+    if work <= 2048 {
+        small(a, b, beta_zero, c);
+    } else {
+        tiled(isa::isa(), a, b, beta_zero, c);
+    }
+}
+
+/// The shapes of a batch of products of contiguous matrices: `c[i] (+)= a[i] b[i]`, with `[m, k]` times `[k, n]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchGeometry {
+    /// Products.
+    pub batch: usize,
+    /// Rows of a and c.
+    pub m: usize,
+    /// Columns of a, rows of b.
+    pub k: usize,
+    /// Columns of b and c.
+    pub n: usize,
+    /// Elements between the matrices of a; 0 to use the same one each time.
+    pub a_step: usize,
+    /// Elements between the matrices of b; 0 to use the same one each time.
+    pub b_step: usize,
+}
+
+/// Writes a batch of products of contiguous matrices to `c` `[batch, m, n]`, or adds them if `beta_zero` is false.
+///
+/// # Panics
+/// A slice is too short, or `c` does not have its size.
+pub fn gemm_batched<T: Float>(g: &BatchGeometry, a: &[T], b: &[T], beta_zero: bool, c: &mut [T]) {
+    let matrix = g.m.checked_mul(g.n).expect("gemm_batched: a product fits into memory");
+    assert_eq!(Some(c.len()), matrix.checked_mul(g.batch), "gemm_batched: c has a matrix for each product");
+    let work = matrix.saturating_mul(g.k).saturating_mul(2);
+    let product = |i: usize, c: &mut [T]| {
+        let (a, b) = (nth(a, i, g.a_step, g.m, g.k), nth(b, i, g.b_step, g.k, g.n));
+        gemm(a, b, beta_zero, c);
+    };
+    // One large product divides itself over the threads.
+    if g.batch < 2 * par::num_threads() {
+        c.chunks_exact_mut(matrix.max(1)).enumerate().for_each(|(i, c)| product(i, c));
+    } else {
+        par::for_each_chunk(c, matrix, work, product);
+    }
+}
+
+/// Matrix i of a batch of contiguous ones.
+fn nth<T: Float>(x: &[T], i: usize, step: usize, rows: usize, cols: usize) -> MatRef<'_, T> {
+    let from = i.checked_mul(step).and_then(|start| x.get(start..)).unwrap_or(&[]);
+    MatRef::new(from, rows, cols, cols, 1).expect("gemm_batched: an operand has all of its matrices")
+}
+
+/// Plain loops, vectorised along the columns of c or, for contiguous columns of b, along k.
+fn small<T: Float>(a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mut [T]) {
+    isa::dispatch(
+        #[inline(always)]
+        || {
+            for (i, c) in c.chunks_exact_mut(b.cols).enumerate() {
+                if beta_zero {
+                    c.fill(T::ZERO);
+                }
+                for k in 0..a.cols {
+                    let v = a.at(i, k);
+                    if b.col_stride == 1 {
+                        let row = &b.data[k * b.row_stride..][..b.cols];
+                        c.iter_mut().zip(row).for_each(|(c, &b)| *c = *c + v * b);
+                    } else {
+                        c.iter_mut().enumerate().for_each(|(j, c)| *c = *c + v * b.at(k, j));
+                    }
+                }
             }
-            c[i * n + j] = s;
+        },
+    );
+}
+
+/// Copies rows of `a` for the tiles: for each block of rows, for each k, the rows of the block next to each other.
+fn pack_rows<T: Float>(a: &MatRef<T>, first: usize, starts: &[usize], depth: Range<usize>, to: &mut [T]) {
+    let mut at = 0;
+    for rows in starts.windows(2) {
+        let count = rows[1] - rows[0];
+        let to = &mut to[at..at + count * depth.len()];
+        at += to.len();
+        for i in 0..count {
+            let row = &a.data[(first + rows[0] + i) * a.row_stride..];
+            let lines = to[i..].iter_mut().step_by(count);
+            lines.zip(depth.clone()).for_each(|(to, k)| *to = row[k * a.col_stride]);
         }
+    }
+}
+
+/// Copies columns of `b` into a panel `[k][width]`, with zeros beyond the last column.
+fn pack_columns<T: Float>(b: &MatRef<T>, columns: Range<usize>, width: usize, to: &mut [T]) {
+    let count = columns.len();
+    if b.col_stride == 1 {
+        for (k, line) in to.chunks_exact_mut(width).enumerate() {
+            line[..count].copy_from_slice(&b.data[k * b.row_stride + columns.start..][..count]);
+            line[count..].fill(T::ZERO);
+        }
+    } else {
+        // A few rows at a time, so that what is written stays in the cache while each column is read along.
+        for (block, lines) in to.chunks_mut(16 * width).enumerate() {
+            let depth = lines.len() / width;
+            for j in 0..count {
+                let from = &b.data[16 * block * b.row_stride + (columns.start + j) * b.col_stride..];
+                (0..depth).for_each(|k| lines[k * width + j] = from[k * b.row_stride]);
+            }
+            lines.chunks_exact_mut(width).for_each(|line| line[count..].fill(T::ZERO));
+        }
+    }
+}
+
+/// The product by tiles.
+fn tiled<T: Float>(isa: Isa, a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mut [T]) {
+    let (m, k, n) = (a.rows, a.cols, b.cols);
+    let lanes = lanes::<T>(isa);
+    let width = n.next_multiple_of(lanes).min(PANEL * lanes);
+    let panels = n.div_ceil(width);
+    // Rows of b are used in place if passes over them do not strain the cache; an incomplete vector never is.
+    let near = b.col_stride == 1 && (b.row_stride <= 4 * width || m <= 2 * MAX_ROWS);
+    let in_place = match near {
+        true if n.is_multiple_of(lanes) => panels,
+        true => n / width,
+        false => 0,
+    };
+    let mut packed = Buffer::unfilled((panels - in_place) * k * width);
+    par::for_each_chunk(packed.make_mut(), k * width, 4 * k * width, |p, to| {
+        let p = p + in_place;
+        pack_columns(&b, p * width..n.min((p + 1) * width), width, to);
+    });
+    let row_blocks = m.div_ceil(ROWS);
+    // Few rows: the panels of columns are divided too.
+    let splits = if row_blocks >= 2 * par::num_threads() { 1 } else { panels };
+    let product = Product { isa, a, b, packed: &packed, in_place, width, beta_zero };
+    let work = (2 * ROWS.min(m)).saturating_mul(k).saturating_mul(n / splits);
+    let c = Shared(c.as_mut_ptr());
+    par::for_each_range(row_blocks * splits, work, |range| {
+        let mut rows = Buffer::unfilled(ROWS.min(m) * DEPTH.min(k));
+        let mut edge = Buffer::unfilled(MAX_ROWS * lanes);
+        let mut offsets = Buffer::unfilled(PANEL + 2 * DEPTH);
+        let (vectors, taps) = offsets.make_mut().split_at_mut(PANEL);
+        vectors.iter_mut().enumerate().for_each(|(i, v)| *v = (i * lanes) as i64);
+        let (taps_in_place, taps_packed) = taps.split_at_mut(DEPTH);
+        taps_in_place.iter_mut().enumerate().for_each(|(i, t)| *t = i.wrapping_mul(b.row_stride) as i64);
+        taps_packed.iter_mut().enumerate().for_each(|(i, t)| *t = (i * width) as i64);
+        let mut work = Workspace { rows: rows.make_mut(), edge: edge.make_mut(), vectors, taps_in_place, taps_packed };
+        for unit in range {
+            let (block, split) = (unit / splits, unit % splits);
+            let mine = if splits == 1 { 0..panels } else { split..split + 1 };
+            // SAFETY: the unit alone writes these rows and columns of c.
+            unsafe { product.rows(block * ROWS..m.min((block + 1) * ROWS), mine, &mut work, c.get()) };
+        }
+    });
+}
+
+/// A product with b prepared: the first panels of columns are used in place, the others are packed.
+struct Product<'a, T> {
+    isa: Isa,
+    a: MatRef<'a, T>,
+    b: MatRef<'a, T>,
+    packed: &'a [T],
+    in_place: usize,
+    width: usize,
+    beta_zero: bool,
+}
+
+/// What a thread needs for a product.
+struct Workspace<'a, T> {
+    /// Packed rows of a.
+    rows: &'a mut [T],
+    /// An incomplete vector of columns of c.
+    edge: &'a mut [T],
+    /// Multiples of the vector length.
+    vectors: &'a [i64],
+    /// Rows of b in place, and in a panel.
+    taps_in_place: &'a [i64],
+    taps_packed: &'a [i64],
+}
+
+impl<T: Float> Product<'_, T> {
+    /// Computes some rows and panels of c.
+    ///
+    /// # Safety
+    /// c has all rows and columns and nobody else uses these.
+    unsafe fn rows(&self, rows: Range<usize>, panels: Range<usize>, work: &mut Workspace<T>, c: *mut T) {
+        let (n, k, lanes) = (self.b.cols, self.a.cols, lanes::<T>(self.isa));
+        let starts = blocks(self.isa, rows.len());
+        for first in (0..k).step_by(DEPTH) {
+            let depth = first..k.min(first + DEPTH);
+            pack_rows(&self.a, rows.start, &starts, depth.clone(), work.rows);
+            let fresh = self.beta_zero && first == 0;
+            for p in panels.clone() {
+                let columns = p * self.width..n.min((p + 1) * self.width);
+                let (panel, taps) = match p.checked_sub(self.in_place) {
+                    None => (&self.b.data[first * self.b.row_stride + columns.start..], work.taps_in_place),
+                    Some(p) => (&self.packed[(p * k + first) * self.width..], work.taps_packed),
+                };
+                let (full, rest) = (columns.len() / lanes, columns.len() % lanes);
+                for block in starts.windows(2) {
+                    let count = block[1] - block[0];
+                    // SAFETY: rows and columns are inside of c.
+                    let to = unsafe { c.add((rows.start + block[0]) * n + columns.start) };
+                    let sweep = Sweep {
+                        x: panel.as_ptr(),
+                        from: work.vectors.as_ptr(),
+                        y: to,
+                        to: work.vectors.as_ptr(),
+                        vectors: full,
+                        taps: taps.as_ptr(),
+                        tap_count: depth.len(),
+                        w: work.rows[block[0] * depth.len()..block[1] * depth.len()].as_ptr(),
+                        start: if fresh { Start::Zero } else { Start::Result },
+                        row: n,
+                        narrow: false,
+                    };
+                    // SAFETY: the set comes from detection; full vectors are inside of the rows of b or of the panel,
+                    // and of the rows of c.
+                    unsafe { sweep.run(self.isa, count) };
+                    if rest > 0 {
+                        // SAFETY: only packed panels have an incomplete vector, and they are zero beyond it; the rest of
+                        // the rows of c is inside of c.
+                        unsafe { self.edge(sweep, count, full, rest, fresh, work) };
+                    }
+                }
+            }
+        }
+    }
+
+    /// The incomplete vector of columns behind `full` vectors, by way of scratch memory.
+    ///
+    /// # Safety
+    /// As for the sweep, whose panel has another vector; `rest` columns of c lie behind the full vectors.
+    unsafe fn edge(
+        &self,
+        sweep: Sweep<T>,
+        rows: usize,
+        full: usize,
+        rest: usize,
+        fresh: bool,
+        work: &mut Workspace<T>,
+    ) {
+        let lanes = lanes::<T>(self.isa);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let c = sweep.y.add(full * lanes);
+            for (i, line) in work.edge.chunks_exact_mut(lanes).enumerate().take(rows) {
+                line.fill(T::ZERO);
+                if !fresh {
+                    (0..rest).for_each(|j| line[j] = *c.add(i * sweep.row + j));
+                }
+            }
+            let from = work.vectors[full..].as_ptr();
+            let y = work.edge.as_mut_ptr();
+            Sweep { from, y, vectors: 1, start: Start::Result, row: lanes, ..sweep }.run(self.isa, rows);
+            for (i, line) in work.edge.chunks_exact(lanes).enumerate().take(rows) {
+                (0..rest).for_each(|j| *c.add(i * sweep.row + j) = line[j]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::naive::gemm as naive;
+
+    fn integers<T: Float>(n: usize, seed: usize) -> Vec<T> {
+        (0..n).map(|i| T::of(((i * 7919 + seed * 104_729) % 1009 % 11) as f64 - 5.0)).collect()
+    }
+
+    /// Compares one product with its twin, with each operand as it is and transposed.
+    fn compare<T: Float>(isa: Isa, m: usize, k: usize, n: usize) {
+        let (a, b) = (integers::<T>(m * k, 1), integers::<T>(k * n, 2));
+        let turn = |x: &[T], rows: usize, cols: usize| -> Vec<T> {
+            (0..rows * cols).map(|i| x[i % rows * cols + i / rows]).collect()
+        };
+        let (a_turned, b_turned) = (turn(&a, m, k), turn(&b, k, n));
+        for beta_zero in [true, false] {
+            let start = if beta_zero { vec![T::of(f64::NAN); m * n] } else { integers::<T>(m * n, 3) };
+            let mut expected = start.clone();
+            naive::gemm(m, k, n, &a, &b, beta_zero, &mut expected);
+            for turned in 0..4 {
+                let a = match turned % 2 {
+                    0 => MatRef::new(&a, m, k, k, 1),
+                    _ => MatRef::new(&a_turned, m, k, 1, m),
+                };
+                let b = match turned / 2 {
+                    0 => MatRef::new(&b, k, n, n, 1),
+                    _ => MatRef::new(&b_turned, k, n, 1, k),
+                };
+                let (a, b) = (a.expect("it fits"), b.expect("it fits"));
+                let mut c = start.clone();
+                isa::with(isa, || gemm(a, b, beta_zero, &mut c));
+                assert_eq!(c, expected, "{m}x{k}x{n} on {isa:?}, transposed: {turned}");
+                if m * k * n > 0 {
+                    let mut c = start.clone();
+                    tiled(isa, a, b, beta_zero, &mut c);
+                    assert_eq!(c, expected, "{m}x{k}x{n} tiled on {isa:?}, transposed: {turned}");
+                    let mut c = start.clone();
+                    isa::with(isa, || small(a, b, beta_zero, &mut c));
+                    assert_eq!(c, expected, "{m}x{k}x{n} small on {isa:?}, transposed: {turned}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn products_agree_with_the_twin() {
+        let mut sizes = vec![(0, 3, 4), (3, 0, 4), (3, 4, 0), (1, 1, 1), (64, 400, 120), (64, 120, 84), (64, 84, 10)];
+        for n in [1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 192, 193, 400] {
+            sizes.push((5, 3, n));
+            sizes.push((n, 3, 5));
+            sizes.push((2, n, 18));
+        }
+        sizes.extend([(97, 385, 33), (17, 800, 20), (200, 20, 200), (1, 1000, 1000), (300, 1, 1)]);
+        for &isa in isa::available() {
+            for &(m, k, n) in &sizes {
+                compare::<f32>(isa, m, k, n);
+                compare::<f64>(isa, m, k, n);
+            }
+        }
+    }
+
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() {
+        let before = par::num_threads();
+        let values = |n: usize, seed| integers::<f32>(n, seed).iter().map(|v| v / 3.7).collect::<Vec<_>>();
+        for (m, k, n) in [(300, 500, 70), (4, 500, 1000), (1000, 30, 50)] {
+            let (a, b) = (values(m * k, 1), values(k * n, 2));
+            let run = |threads| {
+                par::set_num_threads(threads);
+                let mut c = vec![0.0; m * n];
+                let (a, b) = (MatRef::new(&a, m, k, k, 1), MatRef::new(&b, k, n, n, 1));
+                gemm(a.expect("it fits"), b.expect("it fits"), true, &mut c);
+                c.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+            };
+            let alone = run(1);
+            assert!(run(2) == alone && run(3) == alone, "{m}x{k}x{n}");
+        }
+        par::set_num_threads(before);
+    }
+
+    #[test]
+    fn batches_are_products_one_by_one() {
+        let g = BatchGeometry { batch: 7, m: 3, k: 4, n: 5, a_step: 12, b_step: 0 };
+        let (a, b) = (integers::<f64>(84, 1), integers::<f64>(20, 2));
+        let (mut c, mut expected) = (vec![0.0; 105], vec![0.0; 105]);
+        gemm_batched(&g, &a, &b, true, &mut c);
+        for i in 0..7 {
+            naive::gemm(3, 4, 5, &a[i * 12..][..12], &b, true, &mut expected[i * 15..][..15]);
+        }
+        assert_eq!(c, expected);
+    }
+
+    #[test]
+    fn a_matrix_must_lie_inside_of_its_slice() {
+        let x = [0.0f32; 6];
+        assert!(MatRef::new(&x, 2, 3, 3, 1).is_some() && MatRef::new(&x, 3, 2, 1, 3).is_some());
+        assert!(MatRef::new(&x, 2, 3, 4, 1).is_none() && MatRef::new(&x, 2, 2, usize::MAX, usize::MAX).is_none());
+        assert!(MatRef::new(&x, 0, 9, 9, 9).is_some());
     }
 }

@@ -9,6 +9,9 @@
 pub mod adaptive_pool;
 pub mod buffer;
 pub mod conv;
+mod conv_clipped;
+mod conv_direct;
+mod conv_weight;
 pub mod copy;
 pub mod element;
 pub mod elementwise;
@@ -18,6 +21,8 @@ pub mod math;
 pub mod naive;
 pub mod optimize;
 pub mod par;
+mod planes;
 pub mod pool;
 pub mod reduce;
 mod softmax;
+mod tile;

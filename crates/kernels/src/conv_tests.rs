@@ -1,0 +1,203 @@
+//! Tests of the convolutions against their naive twin.
+
+use super::*;
+use crate::naive::conv as naive;
+
+fn geometry(
+    input: [usize; 4],
+    out_channels: usize,
+    kernel: (usize, usize),
+    stride: (usize, usize),
+    padding: (usize, usize, usize, usize),
+    dilation: (usize, usize),
+    groups: usize,
+) -> ConvGeometry {
+    let weight = [out_channels, input[1] / groups, kernel.0, kernel.1];
+    ConvGeometry::new(input, weight, stride, padding, dilation, groups).expect("a geometry that fits")
+}
+
+/// Geometries that meet every path: narrow and wide rows, odd sizes, all parameters.
+fn geometries() -> Vec<ConvGeometry> {
+    let plain =
+        |input, out, kernel, pad| geometry(input, out, (kernel, kernel), (1, 1), (pad, pad, pad, pad), (1, 1), 1);
+    let mut all = vec![
+        plain([1, 1, 1, 1], 1, 1, 0),
+        plain([3, 2, 1, 1], 5, 1, 0),
+        plain([2, 3, 1, 1], 4, 3, 1),
+        plain([2, 1, 28, 28], 6, 5, 2),
+        plain([2, 6, 14, 14], 16, 5, 0),
+        plain([1, 3, 32, 32], 16, 3, 1),
+        plain([2, 16, 8, 8], 16, 3, 1),
+        plain([2, 4, 7, 7], 10, 3, 1),
+        plain([1, 5, 16, 16], 7, 1, 0),
+        plain([2, 4, 4, 4], 9, 3, 1),
+        plain([2, 4, 2, 2], 3, 3, 1),
+        plain([2, 4, 5, 5], 3, 5, 0),
+        plain([1, 2, 3, 50], 2, 3, 2),
+        plain([0, 2, 5, 5], 2, 3, 1),
+        plain([2, 3, 4, 4], 2, 3, 4),
+        plain([1, 1, 33, 17], 2, 1, 3),
+        geometry([1, 1, 6, 8], 1, (1, 2), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+        geometry([4, 1, 6, 8], 1, (1, 2), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+        geometry([2, 3, 17, 19], 4, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 1),
+        geometry([2, 3, 16, 16], 8, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 1),
+        geometry([1, 3, 32, 32], 5, (4, 4), (4, 4), (0, 0, 0, 0), (1, 1), 1),
+        geometry([2, 2, 9, 9], 3, (1, 1), (2, 2), (0, 0, 0, 0), (1, 1), 1),
+        geometry([2, 2, 9, 11], 3, (2, 3), (3, 1), (0, 1, 2, 0), (1, 1), 1),
+        geometry([1, 2, 20, 21], 3, (3, 2), (1, 2), (2, 0, 1, 3), (2, 3), 1),
+        geometry([1, 2, 20, 21], 3, (3, 3), (2, 3), (2, 2, 2, 2), (3, 2), 1),
+        geometry([1, 2, 20, 21], 3, (3, 3), (2, 2), (2, 2, 2, 2), (2, 2), 1),
+        geometry([2, 1, 5, 5], 2, (2, 2), (5, 4), (0, 0, 0, 0), (1, 1), 1),
+        geometry([2, 6, 12, 12], 6, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 6),
+        geometry([2, 4, 12, 12], 8, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 4),
+        geometry([2, 4, 9, 9], 6, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 2),
+        geometry([1, 20, 6, 40], 20, (3, 1), (1, 1), (1, 1, 0, 0), (1, 1), 2),
+        geometry([2, 3, 10, 10], 9, (3, 3), (1, 1), (5, 0, 0, 6), (1, 1), 1),
+        geometry([1, 2, 3, 3], 2, (1, 1), (1, 1), (40, 0, 3, 0), (1, 1), 1),
+    ];
+    for width in [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33] {
+        all.push(geometry([1, 2, 2, width], 3, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), 1));
+        all.push(geometry([2, 2, 3, width], 2, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1));
+        all.push(geometry([1, 2, 3, width], 2, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 1));
+    }
+    for out in 1..=17 {
+        all.push(plain([1, 2, 9, 20], out, 2, 0));
+        all.push(plain([1, out, 5, 8], 2, 2, 1));
+    }
+    all
+}
+
+/// Small integers, so that every sum is exact in any order.
+fn integers<T: Float>(n: usize, seed: usize) -> Vec<T> {
+    (0..n).map(|i| T::of(((i * 7919 + seed * 104_729) % 1009 % 11) as f64 - 5.0)).collect()
+}
+
+/// Runs all three passes one way and compares them with the twin.
+fn compare<T: Float>(g: &ConvGeometry, way: Way, isa: Isa) {
+    let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
+    let (x, w, gy) = (integers::<T>(x_len, 1), integers::<T>(w_len, 2), integers::<T>(y_len, 3));
+    let bias = integers::<T>(g.out_channels, 4);
+    let way = if x_len == 0 || y_len == 0 || w_len == 0 { Way::Clipped } else { way };
+    let fresh = |n: usize| vec![T::of(f64::NAN); n];
+    let what = format!("{way:?} on {isa:?} of {g:?}");
+    isa::with(isa, || {
+        for bias in [None, Some(&bias[..])] {
+            let (mut got, mut expected) = (fresh(y_len), fresh(y_len));
+            forward(g, &x, &w, bias, &mut got, way, isa);
+            naive::conv2d(g, &x, &w, bias, &mut expected);
+            assert_eq!(got, expected, "conv2d, {what}");
+        }
+        let (mut got, mut expected) = (fresh(x_len), fresh(x_len));
+        input(g, &w, &gy, &mut got, way, isa);
+        naive::conv2d_input(g, &w, &gy, &mut expected);
+        assert_eq!(got, expected, "conv2d_input, {what}");
+        let (mut got, mut expected) = (fresh(w_len), fresh(w_len));
+        weight(g, &x, &gy, &mut got, way, isa);
+        naive::conv2d_weight(g, &x, &gy, &mut expected);
+        assert_eq!(got, expected, "conv2d_weight, {what}");
+        let (mut got, mut expected) = (fresh(g.out_channels), fresh(g.out_channels));
+        conv2d_bias(g, &gy, &mut got);
+        naive::conv2d_bias(g, &gy, &mut expected);
+        assert_eq!(got, expected, "conv2d_bias, {what}");
+    });
+}
+
+#[test]
+fn every_way_agrees_with_the_twin_on_each_set() {
+    for g in &geometries() {
+        for &isa in isa::available() {
+            for way in [Way::Clipped, Way::Tiled] {
+                compare::<f32>(g, way, isa);
+                compare::<f64>(g, way, isa);
+            }
+        }
+    }
+}
+
+/// Numbers that do not add exactly.
+fn fractions(n: usize, seed: usize) -> Vec<f32> {
+    integers::<f32>(n, seed).iter().enumerate().map(|(i, v)| (v + (i % 17) as f32 * 0.13) / 3.7).collect()
+}
+
+/// The three results, bit by bit.
+fn bits(g: &ConvGeometry) -> Vec<u32> {
+    let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
+    let (x, w, gy) = (fractions(x_len, 1), fractions(w_len, 2), fractions(y_len, 3));
+    let (mut y, mut gx, mut gw) = (vec![0.0; y_len], vec![0.0; x_len], vec![0.0; w_len]);
+    conv2d(g, &x, &w, None, &mut y);
+    conv2d_input(g, &w, &gy, &mut gx);
+    conv2d_weight(g, &x, &gy, &mut gw);
+    y.iter().chain(&gx).chain(&gw).map(|v| v.to_bits()).collect()
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let before = par::num_threads();
+    for g in [
+        geometry([16, 6, 14, 14], 16, (5, 5), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+        geometry([1, 32, 32, 32], 32, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
+        geometry([3, 32, 32, 32], 32, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 2),
+        geometry([33, 64, 16, 16], 64, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 64),
+    ] {
+        par::set_num_threads(1);
+        let alone = bits(&g);
+        for threads in [2, 3] {
+            par::set_num_threads(threads);
+            assert!(bits(&g) == alone, "{threads} threads, {g:?}");
+        }
+    }
+    par::set_num_threads(before);
+}
+
+#[test]
+fn fractions_are_as_near_as_in_the_twin() {
+    let g = geometry([4, 16, 20, 20], 16, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1);
+    let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
+    let (x, w, gy) = (fractions(x_len, 1), fractions(w_len, 2), fractions(y_len, 3));
+    let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+    let (x64, w64, gy64) = (wide(&x), wide(&w), wide(&gy));
+    for &isa in isa::available() {
+        let near = |got: &[f32], expected: &[f64]| {
+            let scale = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+            got.iter().zip(expected).all(|(&a, &b)| (f64::from(a) - b).abs() <= 2e-6 * scale)
+        };
+        let (mut y, mut expected) = (vec![0.0; y_len], vec![0.0; y_len]);
+        forward(&g, &x, &w, None, &mut y, Way::Tiled, isa);
+        naive::conv2d(&g, &x64, &w64, None, &mut expected);
+        assert!(near(&y, &expected), "conv2d on {isa:?}");
+        let (mut gw, mut expected) = (vec![0.0; w_len], vec![0.0; w_len]);
+        weight(&g, &x, &gy, &mut gw, Way::Tiled, isa);
+        naive::conv2d_weight(&g, &x64, &gy64, &mut expected);
+        assert!(near(&gw, &expected), "conv2d_weight on {isa:?}");
+    }
+}
+
+#[test]
+fn a_gap_never_reaches_an_output() {
+    // A NaN pixel may only reach the outputs whose window holds it.
+    let g = geometry([1, 1, 7, 7], 1, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1);
+    let mut x = vec![1.0f32; 49];
+    x[48] = f32::NAN;
+    for &isa in isa::available() {
+        let mut y = vec![0.0; 49];
+        forward(&g, &x, &[1.0; 9], None, &mut y, Way::Tiled, isa);
+        assert!((0..49).all(|i| y[i].is_nan() == (i / 7 >= 5 && i % 7 >= 5)), "{isa:?}");
+    }
+}
+
+#[test]
+fn odd_geometries_are_refused_or_stay_small() {
+    assert!(ConvGeometry::new([1, 1, 2, 2], [1, 1, 3, 3], (1, 1), (0, 0, 0, 0), (1, 1), 1).is_none());
+    assert!(ConvGeometry::new([1, 3, 4, 4], [2, 1, 1, 1], (1, 1), (0, 0, 0, 0), (1, 1), 2).is_none());
+    assert!(ConvGeometry::new([1, 2, 4, 4], [2, 2, 1, 1], (0, 1), (0, 0, 0, 0), (1, 1), 1).is_none());
+    assert!(ConvGeometry::new([1, 2, 4, 4], [2, 0, 1, 1], (1, 1), (0, 0, 0, 0), (1, 1), 0).is_none());
+    let all = usize::MAX;
+    assert!(ConvGeometry::new([all, all, all, all], [2, all, all, 1], (1, 1), (all, 0, 0, 0), (1, 1), 1).is_none());
+    // One pixel of image in a million zeros on each side, and one output.
+    let far = 1_000_000;
+    let g = geometry([1, 1, 1, 1], 9, (3, 3), (1, 1), (far, far, far, far), (far, far), 1);
+    assert_eq!(way(&g), Way::Clipped);
+    let mut y = vec![0.0f32; 9];
+    conv2d(&g, &[2.0], &(0..81).map(|i| i as f32).collect::<Vec<_>>(), None, &mut y);
+    assert_eq!(y[..3], [8.0, 26.0, 44.0]);
+}

@@ -1,0 +1,203 @@
+//! Padded copies of an image in which every tap of a strided convolution reads neighbouring elements.
+//!
+//! The plain loop: `plane[c][a][b][i][j] = image[c][i*stride + a - before][j*stride + b - before]`, zero outside, for the
+//! residues a and b that the taps of the kernel have modulo the stride. With stride 1 that is the image in a frame of zeros; with
+//! stride 2, up to four planes of a quarter of its size. An image that needs no frame is used where it is.
+//!
+//! The tricks: rows are copied by whole vectors with the last one overlapping; planes of several KiB are a whole odd number of
+//! cache lines apart, so that the same pixel of neighbouring channels does not fall into one set of the cache.
+
+use crate::element::Float;
+use crate::isa::{Isa, Simd, SimdBody};
+
+/// One axis of the planes.
+#[derive(Clone, Debug)]
+pub(crate) struct Axis {
+    /// Elements of the image.
+    pub(crate) size: usize,
+    /// Zeros before the first element; negative if the first elements are never read.
+    pub(crate) before: isize,
+    /// Distance in the image of neighbours in a plane.
+    pub(crate) stride: usize,
+    /// The residues that have a plane.
+    pub(crate) residues: Vec<usize>,
+    /// Elements of a plane.
+    pub(crate) len: usize,
+}
+
+impl Axis {
+    /// The axis of an image that a kernel is slid over.
+    pub(crate) fn slid(size: usize, before: usize, kernel: usize, dilation: usize, stride: usize, out: usize) -> Axis {
+        let mut residues = vec![0];
+        if stride > 1 {
+            residues = (0..kernel).map(|r| r * dilation % stride).collect();
+            residues.sort_unstable();
+            residues.dedup();
+        }
+        Axis { size, before: before as isize, stride, residues, len: (kernel - 1) * dilation / stride + out }
+    }
+
+    /// The plane and the offset in it of a distance in the image.
+    pub(crate) fn tap(&self, distance: usize) -> (usize, usize) {
+        let residue = distance % self.stride;
+        let plane = self.residues.iter().position(|&r| r == residue).unwrap_or(0);
+        (plane, distance / self.stride)
+    }
+
+    /// Whether planes and image are the same.
+    fn is_whole(&self) -> bool {
+        self.stride == 1 && self.before == 0 && self.len <= self.size
+    }
+
+    /// The elements of the plane of a residue that are inside of the image, and where the first one is in the image.
+    fn inside(&self, residue: usize) -> (std::ops::Range<usize>, usize) {
+        let stride = self.stride as isize;
+        let lack = self.before - residue as isize;
+        let first = ((lack + stride - 1).div_euclid(stride)).clamp(0, self.len as isize);
+        let end = ((self.size as isize + lack + stride - 1).div_euclid(stride)).clamp(first, self.len as isize);
+        let start = if first < end { first * stride - lack } else { 0 };
+        (first as usize..end as usize, start as usize)
+    }
+}
+
+/// The planes of an image.
+#[derive(Clone, Debug)]
+pub(crate) struct Planes {
+    /// Channels of the image.
+    pub(crate) channels: usize,
+    /// Rows of a plane.
+    pub(crate) rows: Axis,
+    /// Columns of a plane.
+    pub(crate) columns: Axis,
+    /// Elements between rows.
+    pub(crate) pitch: usize,
+    /// Elements between planes.
+    pub(crate) plane: usize,
+    /// Whether the image itself serves as its planes.
+    pub(crate) in_place: bool,
+}
+
+impl Planes {
+    /// Planes for the two axes. The image is used in place if it may be and has the form.
+    pub(crate) fn new(channels: usize, rows: Axis, columns: Axis, may_be_in_place: bool) -> Planes {
+        let in_place = may_be_in_place && rows.is_whole() && columns.is_whole();
+        let (pitch, plane) = if in_place {
+            (columns.size, rows.size * columns.size)
+        } else {
+            let lines = (rows.len * columns.len).div_ceil(16);
+            let lines = if lines >= 16 { lines | 1 } else { lines };
+            (columns.len, lines * 16)
+        };
+        Planes { channels, rows, columns, pitch, plane, in_place }
+    }
+
+    /// Planes of one channel.
+    pub(crate) fn of_channel(&self) -> usize {
+        self.rows.residues.len() * self.columns.residues.len()
+    }
+
+    /// Elements of the planes of one channel.
+    pub(crate) fn channel(&self) -> usize {
+        self.of_channel() * self.plane
+    }
+
+    /// The offset of a tap in the planes of a channel.
+    pub(crate) fn tap(&self, down: usize, right: usize) -> usize {
+        let ((a, i), (b, j)) = (self.rows.tap(down), self.columns.tap(right));
+        (a * self.columns.residues.len() + b) * self.plane + i * self.pitch + j
+    }
+
+    /// Copies some channels of an image: `image` begins with the first of them, `to` has `channels * self.channel()` elements.
+    pub(crate) fn fill<T: Float>(&self, isa: Isa, channels: usize, image: &[T], to: &mut [T]) {
+        assert!(image.len() >= channels * self.rows.size * self.columns.size, "the image has its channels");
+        assert!(to.len() >= channels * self.channel(), "there is room for the planes");
+        // SAFETY: the set comes from detection; the lengths were checked, and rows and columns inside of the image
+        // are inside of the slices.
+        unsafe { T::simd(isa, Fill { planes: self, channels, image: image.as_ptr(), to: to.as_mut_ptr() }) }
+    }
+}
+
+struct Fill<'a, T> {
+    planes: &'a Planes,
+    channels: usize,
+    image: *const T,
+    to: *mut T,
+}
+
+impl<T: Float> SimdBody<T> for Fill<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
+        let p = self.planes;
+        for c in 0..self.channels {
+            for (a, &down) in p.rows.residues.iter().enumerate() {
+                let (rows, first_row) = p.rows.inside(down);
+                for (b, &right) in p.columns.residues.iter().enumerate() {
+                    let (columns, first_column) = p.columns.inside(right);
+                    let at = (c * p.of_channel() + a * p.columns.residues.len() + b) * p.plane;
+                    // SAFETY: the caller's promise: the plane is inside of `to`, and so are the rows and columns in the image.
+                    unsafe {
+                        let to = self.to.add(at);
+                        let used = p.rows.len * p.pitch;
+                        zero::<H>(to, rows.start * p.pitch);
+                        for i in rows.clone() {
+                            let row = (c * p.rows.size + first_row + (i - rows.start) * p.rows.stride) * p.columns.size;
+                            let (from, line) = (self.image.add(row + first_column), to.add(i * p.pitch));
+                            zero::<H>(line, columns.start);
+                            if p.columns.stride == 1 {
+                                copy::<S, H>(from, line.add(columns.start), columns.len());
+                            } else {
+                                for j in 0..columns.len() {
+                                    *line.add(columns.start + j) = *from.add(j * p.columns.stride);
+                                }
+                            }
+                            zero::<H>(line.add(columns.end), p.columns.len - columns.end);
+                        }
+                        zero::<H>(to.add(rows.end * p.pitch), used - rows.end * p.pitch);
+                        zero::<H>(to.add(used), p.plane - used);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies a short row.
+#[inline(always)]
+pub(crate) unsafe fn copy<S: Simd, H: Simd<T = S::T>>(from: *const S::T, to: *mut S::T, n: usize) {
+    // SAFETY: the caller's promise; vectors lie inside of the n elements.
+    unsafe {
+        if n >= S::N {
+            let mut i = 0;
+            while i + S::N <= n {
+                S::store(to.add(i), S::load(from.add(i)));
+                i += S::N;
+            }
+            S::store(to.add(n - S::N), S::load(from.add(n - S::N)));
+        } else if n >= H::N {
+            H::store(to, H::load(from));
+            H::store(to.add(n - H::N), H::load(from.add(n - H::N)));
+        } else {
+            for i in 0..n {
+                *to.add(i) = *from.add(i);
+            }
+        }
+    }
+}
+
+/// Writes a few zeros.
+#[inline(always)]
+unsafe fn zero<S: Simd>(to: *mut S::T, n: usize) {
+    // SAFETY: the caller's promise; vectors lie inside of the n elements.
+    unsafe {
+        let mut i = 0;
+        while i + S::N <= n {
+            S::store(to.add(i), S::zero());
+            i += S::N;
+        }
+        while i < n {
+            *to.add(i) = <S::T as crate::math::Arithmetic>::ZERO;
+            i += 1;
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! The two register tiles under convolutions and matrix products.
+//!
+//! The *broadcast* tile: `y[k][v] = start + sum over t of w[t][k] * x[tap[t] + v]` for a block of KB rows k (output
+//! channels, rows of a matrix) and VB vectors v (pixels, columns). The sums stay in registers over the whole reduction,
+//! each tap costs VB loads and KB broadcasts for KB * VB multiply-adds, and because a tap is only an offset into x
+//! the same loop is a convolution on a padded image, a 1x1 convolution and a matrix product.
+//!
+//! The *dot* tile: `acc[k][t] += sum over p of g[k][p] * x[tap[t] + p]`, where both operands are contiguous along p: the
+//! weight gradient of a convolution. Its sums are vectors whose elements are added up at the end.
+//!
+//! The tricks: block sizes are compile-time constants chosen for 32 or 16 registers, so that the loops unroll completely
+//! and nothing spills; blocks of 8, 6, 4, 2 and 1 rows have a tile of their own, so that no row is computed for nothing;
+//! each tile size is one function per instruction set, entered once for many tiles.
+
+// Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
+#![allow(clippy::needless_range_loop)]
+
+use crate::element::Float;
+use crate::isa::{Isa, Simd, SimdBody};
+
+/// The largest block of rows.
+pub(crate) const MAX_ROWS: usize = 8;
+
+/// What a broadcast tile starts from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Start<T> {
+    /// Zero.
+    Zero,
+    /// One value for each row of the block.
+    Bias(*const T),
+    /// What the result holds.
+    Result,
+}
+
+/// How many vectors a tile of so many rows has.
+const fn width(registers: usize, rows: usize) -> usize {
+    match (registers, rows) {
+        (32, 8) => 3,
+        (32, 6) => 4,
+        (32, 4) => 6,
+        (32, _) => 8,
+        (_, 4..) => 2,
+        (_, 2) => 4,
+        _ => 6,
+    }
+}
+
+/// Where blocks begin that together are `n` rows, and `n`: blocks of 8 or 6 rows and a rest in blocks of 6, 4, 2 and 1.
+pub(crate) fn blocks(isa: Isa, n: usize) -> Vec<usize> {
+    let mut starts = vec![0];
+    let mut at = 0;
+    while at < n {
+        at += match (isa, n - at) {
+            (Isa::Avx512, 8..) => 8,
+            (Isa::Avx2, 8) => 4,
+            (Isa::Avx512 | Isa::Avx2, 6..) => 6,
+            (_, 4..) => 4,
+            (_, 2..) => 2,
+            _ => 1,
+        };
+        starts.push(at);
+    }
+    starts
+}
+
+/// Broadcast tiles for one block of rows over a list of vectors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sweep<T> {
+    /// The input, which taps and vectors are offsets into.
+    pub(crate) x: *const T,
+    /// Where each vector begins in x.
+    pub(crate) from: *const i64,
+    /// The result.
+    pub(crate) y: *mut T,
+    /// Where each vector begins in y.
+    pub(crate) to: *const i64,
+    /// How many vectors there are.
+    pub(crate) vectors: usize,
+    /// Offsets of the taps.
+    pub(crate) taps: *const i64,
+    /// How many taps there are.
+    pub(crate) tap_count: usize,
+    /// Weights, the rows of the block next to each other for each tap.
+    pub(crate) w: *const T,
+    /// What to begin with.
+    pub(crate) start: Start<T>,
+    /// Between rows of the result.
+    pub(crate) row: usize,
+    /// Use the narrower vectors.
+    pub(crate) narrow: bool,
+}
+
+impl<T: Float> Sweep<T> {
+    /// Computes the block of `rows` rows.
+    ///
+    /// # Safety
+    /// The machine has `isa`, all reads lie in initialised memory and all writes in memory of the caller.
+    pub(crate) unsafe fn run(self, isa: Isa, rows: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match rows {
+                1 => T::simd(isa, Rows::<T, 1>(self)),
+                2 => T::simd(isa, Rows::<T, 2>(self)),
+                4 => T::simd(isa, Rows::<T, 4>(self)),
+                6 => T::simd(isa, Rows::<T, 6>(self)),
+                8 => T::simd(isa, Rows::<T, 8>(self)),
+                _ => unreachable!("there are no blocks of {rows} rows"),
+            }
+        }
+    }
+}
+
+/// A sweep with the number of rows as a constant.
+struct Rows<T, const KB: usize>(Sweep<T>);
+
+impl<T: Float, const KB: usize> SimdBody<T> for Rows<T, KB> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.0.narrow && const { H::N < S::N } {
+                sweep::<H, KB>(self.0);
+            } else {
+                sweep::<S, KB>(self.0);
+            }
+        }
+    }
+}
+
+/// All vectors: full tiles, then what is left in tiles of 2 and 1 vectors.
+#[inline(always)]
+unsafe fn sweep<S: Simd, const KB: usize>(s: Sweep<S::T>) {
+    let mut v = 0;
+    // SAFETY: the caller's promise.
+    unsafe {
+        match const { width(S::REGISTERS, KB) } {
+            8 => v = tiles::<S, KB, 8>(&s, v),
+            6 => v = tiles::<S, KB, 6>(&s, v),
+            4 => v = tiles::<S, KB, 4>(&s, v),
+            3 => v = tiles::<S, KB, 3>(&s, v),
+            _ => {}
+        }
+        if const { KB <= 4 || S::REGISTERS < 32 } {
+            v = tiles::<S, KB, 2>(&s, v);
+        }
+        tiles::<S, KB, 1>(&s, v);
+    }
+}
+
+/// As many tiles of VB vectors as there are from vector `v` on; the vector after them.
+#[inline(always)]
+unsafe fn tiles<S: Simd, const KB: usize, const VB: usize>(s: &Sweep<S::T>, mut v: usize) -> usize {
+    while v + VB <= s.vectors {
+        // SAFETY: the caller's promise.
+        unsafe { tile::<S, KB, VB>(s, v) };
+        v += VB;
+    }
+    v
+}
+
+/// One broadcast tile, vectors `v..v + VB`.
+#[inline(always)]
+unsafe fn tile<S: Simd, const KB: usize, const VB: usize>(s: &Sweep<S::T>, v: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut x = [s.x; VB];
+        let mut y = [s.y; VB];
+        for i in 0..VB {
+            x[i] = s.x.offset(*s.from.add(v + i) as isize);
+            y[i] = s.y.offset(*s.to.add(v + i) as isize);
+        }
+        let mut acc = [[S::zero(); VB]; KB];
+        match s.start {
+            Start::Zero => {}
+            Start::Bias(bias) => {
+                for k in 0..KB {
+                    acc[k] = [S::splat(*bias.add(k)); VB];
+                }
+            }
+            Start::Result => {
+                for k in 0..KB {
+                    for i in 0..VB {
+                        acc[k][i] = S::load(y[i].add(k * s.row));
+                    }
+                }
+            }
+        }
+        let mut w = s.w;
+        for t in 0..s.tap_count {
+            let tap = *s.taps.add(t) as isize;
+            let mut b = [S::zero(); VB];
+            for i in 0..VB {
+                b[i] = S::load(x[i].offset(tap));
+            }
+            for k in 0..KB {
+                let a = S::splat(*w.add(k));
+                for i in 0..VB {
+                    acc[k][i] = S::fma(a, b[i], acc[k][i]);
+                }
+            }
+            w = w.add(KB);
+        }
+        for k in 0..KB {
+            for i in 0..VB {
+                S::store(y[i].add(k * s.row), acc[k][i]);
+            }
+        }
+    }
+}
+
+/// Dot tiles for one block of rows and a list of taps, over several images.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dots<T> {
+    /// The operand with the rows of the block, at the first image.
+    pub(crate) g: *const T,
+    /// Between rows of the block in g.
+    pub(crate) g_row: usize,
+    /// Between lines of pixels in g.
+    pub(crate) g_line: usize,
+    /// Between images in g.
+    pub(crate) g_image: usize,
+    /// The operand that taps are offsets into, at the first image.
+    pub(crate) x: *const T,
+    /// Between lines of pixels in x.
+    pub(crate) x_line: usize,
+    /// Between images in x.
+    pub(crate) x_image: usize,
+    /// Offsets of the taps.
+    pub(crate) taps: *const i64,
+    /// How many taps there are.
+    pub(crate) tap_count: usize,
+    /// How many images there are.
+    pub(crate) images: usize,
+    /// Lines of pixels in an image.
+    pub(crate) lines: usize,
+    /// Pixels in a line.
+    pub(crate) pixels: usize,
+    /// The result, one row of taps for each row of the block.
+    pub(crate) y: *mut T,
+    /// Between rows of the result.
+    pub(crate) row: usize,
+    /// Add to the result instead of replacing it.
+    pub(crate) add: bool,
+    /// Use the narrower vectors.
+    pub(crate) narrow: bool,
+}
+
+impl<T: Float> Dots<T> {
+    /// Computes the block of `rows` rows.
+    ///
+    /// # Safety
+    /// The machine has `isa`, all reads lie in initialised memory and all writes in memory of the caller.
+    pub(crate) unsafe fn run(self, isa: Isa, rows: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match rows {
+                1 => T::simd(isa, DotRows::<T, 1>(self)),
+                2 => T::simd(isa, DotRows::<T, 2>(self)),
+                4 => T::simd(isa, DotRows::<T, 4>(self)),
+                6 => T::simd(isa, DotRows::<T, 6>(self)),
+                8 => T::simd(isa, DotRows::<T, 8>(self)),
+                _ => unreachable!("there are no blocks of {rows} rows"),
+            }
+        }
+    }
+}
+
+/// Dot tiles with the number of rows as a constant.
+struct DotRows<T, const KB: usize>(Dots<T>);
+
+impl<T: Float, const KB: usize> SimdBody<T> for DotRows<T, KB> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.0.narrow && const { H::N < S::N } {
+                dots::<H, KB>(self.0);
+            } else {
+                dots::<S, KB>(self.0);
+            }
+        }
+    }
+}
+
+/// All taps: full tiles, then what is left in tiles of 2 and 1 taps.
+#[inline(always)]
+unsafe fn dots<S: Simd, const KB: usize>(d: Dots<S::T>) {
+    let mut t = 0;
+    // SAFETY: the caller's promise.
+    unsafe {
+        match const { width(S::REGISTERS, KB) } {
+            8 => t = dot_tiles::<S, KB, 8>(&d, t),
+            6 => t = dot_tiles::<S, KB, 6>(&d, t),
+            4 => t = dot_tiles::<S, KB, 4>(&d, t),
+            3 => t = dot_tiles::<S, KB, 3>(&d, t),
+            _ => {}
+        }
+        if const { KB <= 4 || S::REGISTERS < 32 } {
+            t = dot_tiles::<S, KB, 2>(&d, t);
+        }
+        dot_tiles::<S, KB, 1>(&d, t);
+    }
+}
+
+/// As many tiles of TB taps as there are from tap `t` on; the tap after them.
+#[inline(always)]
+unsafe fn dot_tiles<S: Simd, const KB: usize, const TB: usize>(d: &Dots<S::T>, mut t: usize) -> usize {
+    while t + TB <= d.tap_count {
+        // SAFETY: the caller's promise.
+        unsafe { dot_tile::<S, KB, TB>(d, t) };
+        t += TB;
+    }
+    t
+}
+
+/// One dot tile, taps `t..t + TB`. The end of a line is read with a mask, so nothing beyond it is touched.
+#[inline(always)]
+unsafe fn dot_tile<S: Simd, const KB: usize, const TB: usize>(d: &Dots<S::T>, t: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut taps = [0isize; TB];
+        for i in 0..TB {
+            taps[i] = *d.taps.add(t + i) as isize;
+        }
+        let mut acc = [[S::zero(); TB]; KB];
+        let (full, rest) = (d.pixels / S::N, d.pixels % S::N);
+        for image in 0..d.images {
+            let (mut g, mut x) = (d.g.add(image * d.g_image), d.x.add(image * d.x_image));
+            for _ in 0..d.lines {
+                let (mut gp, mut xp) = (g, x);
+                for _ in 0..full {
+                    let mut b = [S::zero(); TB];
+                    for i in 0..TB {
+                        b[i] = S::load(xp.offset(taps[i]));
+                    }
+                    for k in 0..KB {
+                        let a = S::load(gp.add(k * d.g_row));
+                        for i in 0..TB {
+                            acc[k][i] = S::fma(a, b[i], acc[k][i]);
+                        }
+                    }
+                    gp = gp.add(S::N);
+                    xp = xp.add(S::N);
+                }
+                if rest > 0 {
+                    let mut b = [S::zero(); TB];
+                    for i in 0..TB {
+                        b[i] = S::load_first(xp.offset(taps[i]), rest);
+                    }
+                    for k in 0..KB {
+                        let a = S::load_first(gp.add(k * d.g_row), rest);
+                        for i in 0..TB {
+                            acc[k][i] = S::fma(a, b[i], acc[k][i]);
+                        }
+                    }
+                }
+                g = g.add(d.g_line);
+                x = x.add(d.x_line);
+            }
+        }
+        for k in 0..KB {
+            for i in 0..TB {
+                let y = d.y.add(k * d.row + t + i);
+                let sum = S::sum(acc[k][i]);
+                *y = if d.add { *y + sum } else { sum };
+            }
+        }
+    }
+}
