@@ -53,7 +53,7 @@ impl MulAdd for Stepwise {
 /// Arithmetic of numbers; integers wrap around.
 pub trait Arithmetic: Copy + PartialOrd + Send + Sync + 'static {
     /// The type sums are accumulated in.
-    type Wide: Copy + Send + Sync + 'static;
+    type Wide: crate::element::Element;
     /// Zero.
     const ZERO: Self;
     /// One.

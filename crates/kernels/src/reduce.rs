@@ -3,11 +3,18 @@
 //! The plain loop: for each `o` and `i`, fold `x[o, 0..n, i]`.
 //! The tricks: sums of floats are accumulated in double precision, in a fixed number of lanes and in a fixed order, so
 //! the result is the same for any instruction set and any number of threads, and more accurate than pairwise summation.
-//! With `inner > 1` whole rows are folded into the result, so memory is read in order.
+//! With `inner > 1` whole rows are folded into a row of accumulators, so memory is read in order. Long folds are cut into
+//! pieces for the threads; where is decided by the extent alone.
+
+mod extreme;
+mod fold;
 
 use crate::element::{Float, Number};
+use crate::par;
+use fold::{Largest, Product, Smallest, Squares, Sum, fold};
 
 pub use crate::softmax::{log_softmax, softmax};
+pub use extreme::{max_with_index, min_with_index};
 
 /// The extent of a reduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,16 +31,6 @@ impl Extent {
         assert_eq!(y, outer * inner, "the result has outer * inner elements");
         Extent { outer, n, inner }
     }
-
-    /// Calls `f` with the position in the result and the values of each fold.
-    fn each<'a, T>(self, x: &'a [T], mut f: impl FnMut(usize, std::iter::StepBy<std::slice::Iter<'a, T>>)) {
-        for o in 0..self.outer {
-            let x = &x[o * self.n * self.inner..(o + 1) * self.n * self.inner];
-            for i in 0..self.inner {
-                f(o * self.inner + i, x[i.min(x.len())..].iter().step_by(self.inner));
-            }
-        }
-    }
 }
 
 /// The sum over the middle axis; 0 if it is empty.
@@ -41,48 +38,15 @@ impl Extent {
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn sum<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
-    Extent::new(outer, n, inner, x.len(), y.len())
-        .each(x, |at, x| y[at] = T::narrow(x.fold(T::WIDE_ZERO, |s, &v| T::wide_plus(s, v.widen()))));
+    fold::<T, Sum>(Extent::new(outer, n, inner, x.len(), y.len()), x, None, y);
 }
 
-/// The product over the middle axis; 1 if it is empty.
+/// The product over the middle axis; 1 if it is empty. Products of floats overflow only if the result does.
 ///
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn prod<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
-    Extent::new(outer, n, inner, x.len(), y.len())
-        .each(x, |at, x| y[at] = T::narrow(x.fold(T::WIDE_ONE, |s, &v| T::wide_times(s, v.widen()))));
-}
-
-/// The largest element along the middle axis and its position: the first of several, and the first NaN if there is one.
-///
-/// # Panics
-/// A slice has another length than the extent says, or `n` is 0.
-pub fn max_with_index<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, values: &mut [T], index: &mut [i64]) {
-    extreme(x, Extent::new(outer, n, inner, x.len(), values.len()), values, index, |v, best| v > best);
-}
-
-/// The smallest element along the middle axis and its position: the first of several, and the first NaN if there is one.
-///
-/// # Panics
-/// A slice has another length than the extent says, or `n` is 0.
-pub fn min_with_index<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, values: &mut [T], index: &mut [i64]) {
-    extreme(x, Extent::new(outer, n, inner, x.len(), values.len()), values, index, |v, best| v < best);
-}
-
-fn extreme<T: Number>(x: &[T], extent: Extent, values: &mut [T], index: &mut [i64], beats: impl Fn(T, T) -> bool) {
-    assert_eq!(index.len(), values.len(), "an index for each value");
-    assert!(extent.n > 0 || values.is_empty(), "an empty axis has no extreme");
-    extent.each(x, |at, mut x| {
-        let mut best = *x.next().expect("the axis is not empty");
-        let mut place = 0;
-        for (k, &v) in x.enumerate() {
-            if !best.nan() && (beats(v, best) || v.nan()) {
-                (best, place) = (v, k as i64 + 1);
-            }
-        }
-        (values[at], index[at]) = (best, place);
-    });
+    fold::<T, Product>(Extent::new(outer, n, inner, x.len(), y.len()), x, None, y);
 }
 
 /// The largest element along the middle axis; NaN if there is one, minus infinity (the lowest integer) if it is empty.
@@ -90,8 +54,7 @@ fn extreme<T: Number>(x: &[T], extent: Extent, values: &mut [T], index: &mut [i6
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn amax<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
-    Extent::new(outer, n, inner, x.len(), y.len())
-        .each(x, |at, x| y[at] = x.fold(T::LOWEST, |m, &v| if m > v || m.nan() { m } else { v }));
+    fold::<T, Largest>(Extent::new(outer, n, inner, x.len(), y.len()), x, None, y);
 }
 
 /// The smallest element along the middle axis; NaN if there is one, infinity (the highest integer) if it is empty.
@@ -99,8 +62,7 @@ pub fn amax<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn amin<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
-    Extent::new(outer, n, inner, x.len(), y.len())
-        .each(x, |at, x| y[at] = x.fold(T::HIGHEST, |m, &v| if m < v || m.nan() { m } else { v }));
+    fold::<T, Smallest>(Extent::new(outer, n, inner, x.len(), y.len()), x, None, y);
 }
 
 /// The sum of squared distances from a given mean: `y[o, i] = sum_k (x[o, k, i] - mean[o, i])^2`.
@@ -109,10 +71,7 @@ pub fn amin<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T
 /// A slice has another length than the extent says.
 pub fn sum_squares_about<T: Float>(x: &[T], mean: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
     assert_eq!(mean.len(), y.len(), "a mean for each result");
-    Extent::new(outer, n, inner, x.len(), y.len()).each(x, |at, x| {
-        let m = mean[at].widen();
-        y[at] = T::narrow(x.fold(0.0, |s, &v| s + (v.widen() - m) * (v.widen() - m)));
-    });
+    fold::<T, Squares>(Extent::new(outer, n, inner, x.len(), y.len()), x, Some(mean), y);
 }
 
 /// The running sums along the middle axis, in the shape of the input.
@@ -120,13 +79,28 @@ pub fn sum_squares_about<T: Float>(x: &[T], mean: &[T], outer: usize, n: usize, 
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn cumsum<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
-    let extent = Extent::new(outer, n, inner, x.len(), outer * inner);
+    Extent::new(outer, n, inner, x.len(), outer * inner);
     assert_eq!(y.len(), x.len(), "the result has as many elements as the input");
-    extent.each(x, |at, x| {
-        let (start, mut s) = (at / inner * n * inner + at % inner, T::WIDE_ZERO);
-        for (k, &v) in x.enumerate() {
-            s = T::wide_plus(s, v.widen());
-            y[start + k * inner] = T::narrow(s);
+    par::for_each_chunk(y, n * inner, 8 * n * inner, |o, y| {
+        let x = &x[o * n * inner..(o + 1) * n * inner];
+        for i in 0..inner {
+            let mut s = T::WIDE_ZERO;
+            for (y, v) in y[i..].iter_mut().step_by(inner).zip(x[i..].iter().step_by(inner)) {
+                s = T::wide_plus(s, v.widen());
+                *y = T::narrow(s);
+            }
         }
     });
+}
+
+/// The fold of neighbours for the softmax: their largest element.
+#[inline(always)]
+pub(crate) fn largest<T: Number>(x: &[T]) -> T {
+    fold::run::<T, Largest>(x, T::ZERO)
+}
+
+/// The fold of neighbours for the softmax: their sum.
+#[inline(always)]
+pub(crate) fn total<T: Float>(x: &[T]) -> f64 {
+    fold::run::<T, Sum>(x, T::ZERO)
 }

@@ -2,16 +2,25 @@
 //!
 //! The plain loop: subtract the largest element, exponentiate, divide by the sum; for the logarithm subtract the logarithm
 //! of the sum instead.
+//! The tricks: rows are short (ten classes, say), so the differences of many rows are written first and exponentiated in one
+//! go; with `inner > 1` all columns of a group advance together. Sums are accumulated in double precision.
 
 use crate::element::Float;
-use crate::math::Stepwise;
+use crate::math::{Loops, MulAdd, vectorised};
+use crate::par;
+use crate::reduce::{largest, total};
+
+/// Elements that are exponentiated in one go.
+const BLOCK: usize = 1024;
+/// Columns that advance together.
+const COLUMNS: usize = 256;
 
 /// `y[o, k, i] = exp(x[o, k, i] - m) / sum_k exp(x[o, k, i] - m)` with `m` the largest of the `x[o, .., i]`.
 ///
 /// # Panics
 /// A slice has not `outer * n * inner` elements.
 pub fn softmax<T: Float>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
-    groups(x, outer, n, inner, y, |v, m, _, sum| (v - m).exp::<Stepwise>() / sum);
+    groups::<T, false>(x, outer, n, inner, y);
 }
 
 /// `y[o, k, i] = x[o, k, i] - m - ln(sum_k exp(x[o, k, i] - m))` with `m` the largest of the `x[o, .., i]`.
@@ -19,21 +28,122 @@ pub fn softmax<T: Float>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut 
 /// # Panics
 /// A slice has not `outer * n * inner` elements.
 pub fn log_softmax<T: Float>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
-    groups(x, outer, n, inner, y, |v, m, log, _| (v - m) - log);
+    groups::<T, true>(x, outer, n, inner, y);
 }
 
-/// Calls `f` for each element with the maximum, the logarithm of the sum and the sum of its group.
-fn groups<T: Float>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T], f: impl Fn(T, T, T, T) -> T) {
+fn groups<T: Float, const LOG: bool>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
     assert_eq!(x.len(), outer * n * inner, "the input has outer * n * inner elements");
     assert_eq!(x.len(), y.len(), "operand and result have the same length");
-    for o in 0..outer {
-        for i in 0..inner {
-            let at = |k: usize| (o * n + k) * inner + i;
-            let m = (0..n).fold(T::LOWEST, |m, k| if m > x[at(k)] || m.nan() { m } else { x[at(k)] });
-            let sum = (0..n).fold(0.0, |s, k| s + (x[at(k)] - m).exp::<Stepwise>().widen());
-            let log = T::narrow(libm::log(sum));
-            for k in 0..n {
-                y[at(k)] = f(x[at(k)], m, log, T::narrow(sum));
+    let group = n * inner;
+    if group == 0 {
+        return;
+    }
+    let chunk = (8 * 1024 / group).max(1) * group;
+    par::for_each_chunk(y, chunk, 60 * chunk.min(x.len()), |i, y| {
+        let x = &x[i * chunk..i * chunk + y.len()];
+        if inner == 1 {
+            vectorised(Rows::<T, LOG> { x, n, y });
+        } else {
+            vectorised(Columns::<T, LOG> { x, n, inner, y });
+        }
+    });
+}
+
+/// The factor that turns exponentials into the softmax, or what is subtracted for its logarithm.
+#[inline(always)]
+fn norm<T: Float, const LOG: bool>(sum: f64) -> T {
+    T::real(if LOG { libm::log(sum) } else { 1.0 / sum })
+}
+
+/// Applies [`norm`].
+#[inline(always)]
+fn settle<T: Float, const LOG: bool>(v: T, norm: T) -> T {
+    if LOG { v - norm } else { v * norm }
+}
+
+/// Groups of neighbours.
+struct Rows<'a, T, const LOG: bool> {
+    x: &'a [T],
+    n: usize,
+    y: &'a mut [T],
+}
+
+impl<T: Float, const LOG: bool> Loops for Rows<'_, T, LOG> {
+    #[inline(always)]
+    fn run<M: MulAdd>(self) {
+        let Rows { x, n, y } = self;
+        let mut block = [T::ZERO; BLOCK];
+        let rows = (BLOCK / n).max(1) * n;
+        for (x, y) in x.chunks(rows).zip(y.chunks_mut(rows)) {
+            for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
+                let m = largest(x);
+                x.iter().zip(y).for_each(|(&x, y)| *y = x - m);
+            }
+            let mut sum = 0.0;
+            for y in y.chunks_mut(BLOCK) {
+                let e = &mut block[..y.len()];
+                e.iter_mut().zip(y.iter()).for_each(|(e, v)| *e = v.exp::<M>());
+                if n > BLOCK {
+                    sum += total(e);
+                } else {
+                    for (e, y) in e.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
+                        let norm = norm::<T, LOG>(total(e));
+                        for (&e, y) in e.iter().zip(y) {
+                            *y = settle::<T, LOG>(if LOG { *y } else { e }, norm);
+                        }
+                    }
+                }
+                if n > BLOCK && !LOG {
+                    y.copy_from_slice(e);
+                }
+            }
+            if n > BLOCK {
+                let norm = norm::<T, LOG>(sum);
+                y.iter_mut().for_each(|y| *y = settle::<T, LOG>(*y, norm));
+            }
+        }
+    }
+}
+
+/// Groups whose elements are `inner` apart.
+struct Columns<'a, T, const LOG: bool> {
+    x: &'a [T],
+    n: usize,
+    inner: usize,
+    y: &'a mut [T],
+}
+
+impl<T: Float, const LOG: bool> Loops for Columns<'_, T, LOG> {
+    #[inline(always)]
+    fn run<M: MulAdd>(self) {
+        let Columns { x, n, inner, y } = self;
+        let group = n * inner;
+        for (x, y) in x.chunks_exact(group).zip(y.chunks_exact_mut(group)) {
+            for start in (0..inner).step_by(COLUMNS) {
+                let width = COLUMNS.min(inner - start);
+                let row = |k: usize| k * inner + start..k * inner + start + width;
+                let (mut top, mut sums, mut norms) = ([T::LOWEST; COLUMNS], [0.0; COLUMNS], [T::ZERO; COLUMNS]);
+                let (top, sums, norms) = (&mut top[..width], &mut sums[..width], &mut norms[..width]);
+                for k in 0..n {
+                    for (m, &v) in top.iter_mut().zip(&x[row(k)]) {
+                        *m = if *m > v || m.nan() { *m } else { v };
+                    }
+                }
+                for k in 0..n {
+                    for (((y, &v), &m), sum) in
+                        y[row(k)].iter_mut().zip(&x[row(k)]).zip(top.iter()).zip(sums.iter_mut())
+                    {
+                        let e = (v - m).exp::<M>();
+                        *sum += e.widen();
+                        *y = if LOG { v - m } else { e };
+                    }
+                }
+                norms.iter_mut().zip(sums).for_each(|(factor, &mut sum)| *factor = norm::<T, LOG>(sum));
+                for k in 0..n {
+                    for (y, &norm) in y[row(k)].iter_mut().zip(norms.iter()) {
+                        *y = settle::<T, LOG>(*y, norm);
+                    }
+                }
             }
         }
     }
