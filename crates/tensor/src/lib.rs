@@ -36,6 +36,9 @@ mod tape;
 pub mod testing;
 mod value;
 
+pub use kernels::buffer::{Stats as MemoryStats, stats as memory_stats, trim as release_memory};
+pub use kernels::par::{num_threads, set_num_threads};
+
 pub use create::Nested;
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};

@@ -1,0 +1,81 @@
+//! In the steady state nothing comes from the system: one test in a process of its own, since the pool is shared by all threads.
+
+use gabor::nn::Module;
+use gabor::nn::{
+    AvgPool2d, Conv2d, CrossEntropyLoss, Flatten, Forward, Linear, MaxPool2d, ReLU, Sequential, Sigmoid, seq,
+};
+use gabor::optim::{Optimizer, SGD};
+use gabor::{Result, Tensor, manual_seed, memory_stats};
+
+fn lenet(relu_max: bool) -> Result<Sequential> {
+    if relu_max {
+        return seq![
+            Conv2d::new(1, 6, 5).padding(2),
+            ReLU,
+            MaxPool2d::new(2),
+            Conv2d::new(6, 16, 5),
+            ReLU,
+            MaxPool2d::new(2),
+            Flatten,
+            Linear::new(400, 120),
+            ReLU,
+            Linear::new(120, 84),
+            ReLU,
+            Linear::new(84, 10),
+        ];
+    }
+    seq![
+        Conv2d::new(1, 6, 5).padding(2),
+        Sigmoid,
+        AvgPool2d::new(2),
+        Conv2d::new(6, 16, 5),
+        Sigmoid,
+        AvgPool2d::new(2),
+        Flatten,
+        Linear::new(400, 120),
+        Sigmoid,
+        Linear::new(120, 84),
+        Sigmoid,
+        Linear::new(84, 10),
+    ]
+}
+
+fn the_second_training_step_of_lenet_allocates_no_buffer() -> Result<()> {
+    manual_seed(0);
+    for relu_max in [true, false] {
+        let net = lenet(relu_max)?;
+        let mut sgd = SGD::new(net.parameters(), 0.1).momentum(0.9).build()?;
+        let (x, y) = (Tensor::rand([64, 1, 28, 28])?, Tensor::randint(0, 10, [64])?);
+        let mut step = || -> Result<f64> {
+            sgd.zero_grad();
+            let loss = CrossEntropyLoss::new().forward(&net.forward(&x)?, &y)?;
+            loss.backward()?;
+            sgd.step()?;
+            loss.item()
+        };
+        let first = step()?;
+        let before = memory_stats();
+        let second = step()?;
+        let after = memory_stats();
+        assert_eq!(after.system_allocations, before.system_allocations, "{before:?} {after:?}");
+        assert!(after.reused > before.reused + 40, "{before:?} {after:?}");
+        assert!(second < first, "{first} {second}");
+    }
+    Ok(())
+}
+
+fn memory_that_nobody_holds_goes_back() -> Result<()> {
+    let live = memory_stats().live_bytes;
+    let x = Tensor::zeros([40 << 20])?;
+    assert!(memory_stats().live_bytes >= live + (100 << 20));
+    drop(x);
+    assert!(memory_stats().live_bytes < live + (100 << 20));
+    Ok(())
+}
+
+/// The counters belong to the whole process, so the checks run one after the other.
+#[test]
+fn the_pool_keeps_its_promises() -> Result<()> {
+    the_second_training_step_of_lenet_allocates_no_buffer()?;
+    memory_that_nobody_holds_goes_back()
+}
