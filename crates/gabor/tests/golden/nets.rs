@@ -34,7 +34,7 @@ pub(crate) fn check(suite: &Suite, case: &Case) -> Result<(), String> {
     let mut losses = Vec::new();
     for step in 0..wanted.len() as i64 {
         let rows = (step * batch..(step + 1) * batch).map(|row| row % labels.numel() as i64).collect::<Vec<i64>>();
-        let mut one = || {
+        let one = || {
             let rows = Tensor::from_vec(rows, batch as usize)?;
             optimizer.zero_grad();
             let loss = cross_entropy(&net.forward(&images.index_select(0, &rows)?)?, &labels.index_select(0, &rows)?)?;
