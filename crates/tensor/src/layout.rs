@@ -208,6 +208,17 @@ impl From<Shape> for Reshape {
     }
 }
 
+macro_rules! tuples {
+    ($(($($t:ty),+)),+) => { $(
+        impl From<($($t,)+)> for Reshape {
+            fn from(sizes: ($($t,)+)) -> Self {
+                Reshape::from(Shape::from(sizes))
+            }
+        }
+    )+ };
+}
+tuples!((usize, usize), (usize, usize, usize), (usize, usize, usize, usize));
+
 impl From<isize> for Reshape {
     fn from(size: isize) -> Self {
         Reshape(SmallVec::from_slice(&[size]))
