@@ -25,5 +25,25 @@ pub use optim;
 
 /// What most programs use, by one line: `use gabor::prelude::*`.
 pub mod prelude {
-    pub use tensor::{DType, Error, Generator, Pair, Parameter, Result, Shape, Tensor, manual_seed, no_grad};
+    pub use data::*;
+    pub use nn::*;
+    pub use optim::*;
+    pub use tensor::{AvgPoolOptions, Conv2dOptions, ConvTranspose2dOptions, PadMode, Padding, PoolOptions};
+    pub use tensor::{DType, Error, Gelu, Generator, Pair, Parameter, Result, Shape, State, Tensor};
+    pub use tensor::{manual_seed, no_grad, no_grad_guard};
+}
+
+/// The Rust blocks of the documents, run as tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/src/autograd.md")]
+    mod autograd {}
+    #[doc = include_str!("../../../docs/src/coming-from-pytorch.md")]
+    mod coming_from_pytorch {}
+    #[doc = include_str!("../../../docs/src/your-own.md")]
+    mod your_own {}
+    #[doc = include_str!("../../../docs/src/speed.md")]
+    mod speed {}
 }
