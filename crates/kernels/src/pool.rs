@@ -1,8 +1,23 @@
 //! Pooling over windows of planes.
 //!
 //! The plain loop: for each plane and each output pixel, fold the elements of its window that lie inside of the plane.
+//! The tricks: a plane is copied into a frame of neutral elements, so that each row of windows is computed in whole vectors
+//! without edges, tap by tap, and the usual windows (2x2 and 3x3) unrolled in registers. (Planes that need no frame are not
+//! copied.) The adjoint of the mean adds rows first and spreads the sums over columns then, so each element of
+//! the input is written once. Planes are divided over the threads.
 
+mod max;
+mod mean;
+
+use std::iter::StepBy;
+use std::ops::Range;
+
+use crate::buffer::Buffer;
 use crate::element::Float;
+use crate::par;
+
+pub use max::max_pool2d;
+pub use mean::{avg_pool2d, avg_pool2d_grad};
 
 /// Sizes of a pooling: planes of `in_h x in_w`, windows, and planes of `out_h x out_w`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,51 +60,129 @@ impl PoolGeometry {
         assert_eq!(input, self.input_len(), "the input has planes * in_h * in_w elements");
         assert_eq!(output, self.output_len(), "the output has planes * out_h * out_w elements");
         assert!(input > 0 || output == 0, "windows need input planes that are not empty");
-        assert!(
-            self.stride.0 * self.stride.1 * self.dilation.0 * self.dilation.1 > 0,
-            "strides and dilations are not 0"
-        );
+        let sizes = [self.kernel_h, self.kernel_w, self.stride.0, self.stride.1, self.dilation.0, self.dilation.1];
+        assert!(sizes.iter().all(|&n| n > 0), "kernel, stride and dilation are not 0");
     }
-}
 
-/// The positions of a window along one axis that lie inside of the input: first, end, distance.
-fn taps(at: usize, size: usize, k: usize, s: usize, p: usize, d: usize) -> std::iter::StepBy<std::ops::Range<usize>> {
-    let start = at * s;
-    let end = (start + (k - 1) * d + 1).saturating_sub(p).min(size);
-    let first = if start >= p { start - p } else { (d - (p - start) % d) % d };
-    (first..end.max(first)).step_by(d)
-}
+    /// Elements of an input plane and of an output plane.
+    fn plane(&self) -> (usize, usize) {
+        (self.in_h * self.in_w, self.out_h * self.out_w)
+    }
 
-/// The largest element of each window and its position in the plane: ties give the first one, NaN wins (the last of
-/// several), and a window with nothing but minus infinity, or nothing at all, gives minus infinity.
-///
-/// # Panics
-/// A slice has another length than the geometry says.
-pub fn max_pool2d<T: Float>(geo: &PoolGeometry, x: &[T], y: &mut [T], index: &mut [i64]) {
-    geo.check(x.len(), y.len());
-    assert_eq!(index.len(), y.len(), "an index for each output");
-    let g = geo;
-    for plane in 0..g.planes {
-        let x = &x[plane * g.in_h * g.in_w..(plane + 1) * g.in_h * g.in_w];
-        for oh in 0..g.out_h {
-            let rows = taps(oh, g.in_h, g.kernel_h, g.stride.0, g.padding.0, g.dilation.0);
-            for ow in 0..g.out_w {
-                let columns = taps(ow, g.in_w, g.kernel_w, g.stride.1, g.padding.1, g.dilation.1);
-                let first = |range: std::iter::StepBy<std::ops::Range<usize>>| range.into_iter().next().unwrap_or(0);
-                let (mut best, mut place) = (T::LOWEST, first(rows.clone()) * g.in_w + first(columns.clone()));
-                for h in rows.clone() {
-                    for w in columns.clone() {
-                        let v = x[h * g.in_w + w];
-                        if v > best || v.nan() {
-                            (best, place) = (v, h * g.in_w + w);
-                        }
-                    }
-                }
-                let at = (plane * g.out_h + oh) * g.out_w + ow;
-                (y[at], index[at]) = (best, place as i64);
-            }
+    /// The vertical axis.
+    fn down(&self) -> Axis {
+        Axis {
+            input: self.in_h,
+            output: self.out_h,
+            kernel: self.kernel_h,
+            stride: self.stride.0,
+            padding: self.padding.0,
+            dilation: self.dilation.0,
         }
     }
+
+    /// The horizontal axis.
+    fn across(&self) -> Axis {
+        Axis {
+            input: self.in_w,
+            output: self.out_w,
+            kernel: self.kernel_w,
+            stride: self.stride.1,
+            padding: self.padding.1,
+            dilation: self.dilation.1,
+        }
+    }
+}
+
+/// One axis of a pooling.
+#[derive(Clone, Copy, Debug)]
+struct Axis {
+    input: usize,
+    output: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+}
+
+impl Axis {
+    /// The positions of a window that lie inside of the input.
+    #[inline(always)]
+    fn taps(self, at: usize) -> StepBy<Range<usize>> {
+        let (start, d) = (at * self.stride, self.dilation);
+        let end = (start + (self.kernel - 1) * d + 1).saturating_sub(self.padding).min(self.input);
+        let first = if start >= self.padding { start - self.padding } else { (d - (self.padding - start) % d) % d };
+        (first..end.max(first)).step_by(d)
+    }
+
+    /// The part of the divisor of a mean: the size of the window clipped to the padded input, or what lies inside.
+    fn count(self, at: usize, include_pad: bool) -> usize {
+        if include_pad {
+            (at * self.stride + self.kernel).min(self.input + 2 * self.padding).saturating_sub(at * self.stride)
+        } else {
+            self.taps(at).len()
+        }
+    }
+
+    /// The outputs whose windows (of dilation 1) contain this input position.
+    #[inline(always)]
+    fn covering(self, position: usize) -> Range<usize> {
+        let place = position + self.padding;
+        let first = (place + 1).saturating_sub(self.kernel).div_ceil(self.stride);
+        let end = (place / self.stride + 1).min(self.output);
+        first.min(end)..end
+    }
+}
+
+/// A plane with a frame around it, so that every window lies inside and rows are computed in whole vectors.
+struct Frame {
+    /// Columns of the output, rounded up.
+    columns: usize,
+    /// Elements from row to row.
+    pitch: usize,
+    /// Elements of the framed plane, 0 if planes need no frame.
+    len: usize,
+}
+
+impl Frame {
+    /// Lanes that output columns are rounded up to.
+    const LANES: usize = 16;
+
+    /// The frame for planes of a geometry; none if it would be much larger than the plane.
+    fn new(geo: &PoolGeometry) -> Option<Frame> {
+        let columns = geo.out_w.next_multiple_of(Frame::LANES);
+        let width = (columns - 1) * geo.stride.1 + (geo.kernel_w - 1) * geo.dilation.1 + 1;
+        let height = (geo.out_h - 1) * geo.stride.0 + (geo.kernel_h - 1) * geo.dilation.0 + 1;
+        if geo.padding == (0, 0) && width <= geo.in_w && height <= geo.in_h {
+            return Some(Frame { columns, pitch: geo.in_w, len: 0 });
+        }
+        let pitch = width.max(geo.in_w + geo.padding.1);
+        let len = pitch.checked_mul(height.max(geo.in_h + geo.padding.0))?;
+        (len <= 64 * 1024 + 4 * geo.in_h * geo.in_w).then_some(Frame { columns, pitch, len })
+    }
+
+    /// A framed plane, all of it `around`.
+    fn buffer<T: Float>(&self, around: T) -> Buffer<T> {
+        Buffer::filled(self.len, around)
+    }
+
+    /// The plane itself, or its copy in the frame.
+    #[inline(always)]
+    fn source<'a, T: Float>(&self, geo: &PoolGeometry, x: &'a [T], framed: &'a mut [T]) -> &'a [T] {
+        if self.len == 0 {
+            return x;
+        }
+        let start = geo.padding.0 * self.pitch + geo.padding.1;
+        for (from, to) in x.chunks_exact(geo.in_w).zip(framed[start..].chunks_mut(self.pitch)) {
+            to[..geo.in_w].copy_from_slice(from);
+        }
+        framed
+    }
+}
+
+/// Planes in one piece of work, for planes of this size.
+fn planes_per_chunk(plane: usize) -> usize {
+    (16 * 1024 / plane.max(1)).max(1)
 }
 
 /// The adjoint of [`pick`]: adds each `g` to the element of its plane of `gx` that `index` names; all others become 0.
@@ -99,18 +192,22 @@ pub fn max_pool2d<T: Float>(geo: &PoolGeometry, x: &[T], y: &mut [T], index: &mu
 /// # Panics
 /// The slices do not consist of `planes` planes, or an index lies outside of its plane.
 pub fn unpool<T: Float>(planes: usize, plane: usize, g: &[T], index: &[i64], gx: &mut [T]) {
-    gx.fill(T::ZERO);
     let part = part(planes, plane, gx.len(), g.len(), index.len());
     if part == 0 {
-        return;
+        return gx.fill(T::ZERO);
     }
-    let outputs = g.chunks_exact(part).zip(index.chunks_exact(part));
-    for (gx, (g, index)) in gx.chunks_exact_mut(plane).zip(outputs) {
-        for (&g, &i) in g.iter().zip(index) {
-            let at = &mut gx[i as usize];
-            *at = *at + g;
+    let chunk = planes_per_chunk(plane);
+    par::for_each_chunk(gx, chunk * plane, 12 * chunk.min(planes) * plane, |i, gx| {
+        let outputs = i * chunk * part..(i * chunk + gx.len() / plane) * part;
+        let outputs = g[outputs.clone()].chunks_exact(part).zip(index[outputs].chunks_exact(part));
+        for (gx, (g, index)) in gx.chunks_exact_mut(plane).zip(outputs) {
+            gx.fill(T::ZERO);
+            for (&g, &i) in g.iter().zip(index) {
+                let at = &mut gx[i as usize];
+                *at = *at + g;
+            }
         }
-    }
+    });
 }
 
 /// The elements of each plane of `x` that `index` names.
@@ -124,12 +221,15 @@ pub fn pick<T: Float>(planes: usize, plane: usize, x: &[T], index: &[i64], y: &m
     if part == 0 {
         return;
     }
-    let inputs = x.chunks_exact(plane).zip(index.chunks_exact(part));
-    for (y, (x, index)) in y.chunks_exact_mut(part).zip(inputs) {
-        for (y, &i) in y.iter_mut().zip(index) {
-            *y = x[i as usize];
+    let chunk = planes_per_chunk(plane);
+    par::for_each_chunk(y, chunk * part, 12 * chunk.min(planes) * part, |i, y| {
+        let inputs = x[i * chunk * plane..].chunks_exact(plane).zip(index[i * chunk * part..].chunks_exact(part));
+        for (y, (x, index)) in y.chunks_exact_mut(part).zip(inputs) {
+            for (y, &i) in y.iter_mut().zip(index) {
+                *y = x[i as usize];
+            }
         }
-    }
+    });
 }
 
 /// The number of picked elements of each plane, 0 if there are none at all.
@@ -141,88 +241,4 @@ fn part(planes: usize, plane: usize, whole: usize, picked: usize, index: usize) 
     }
     assert!(plane > 0 && picked.is_multiple_of(planes), "as many elements from each plane");
     picked / planes
-}
-
-/// The divisor of a window: what was asked for, else the size of the window clipped to the padded input, else the number
-/// of elements inside.
-fn divisor(geo: &PoolGeometry, include_pad: bool, fixed: Option<i64>, at: (usize, usize), inside: usize) -> f64 {
-    let clipped = |at: usize, size: usize, k: usize, s: usize, p: usize| (at * s + k).min(size + 2 * p) - at * s;
-    match fixed {
-        Some(d) => d as f64,
-        None if include_pad => {
-            let h = clipped(at.0, geo.in_h, geo.kernel_h, geo.stride.0, geo.padding.0);
-            let w = clipped(at.1, geo.in_w, geo.kernel_w, geo.stride.1, geo.padding.1);
-            (h * w) as f64
-        }
-        None => inside as f64,
-    }
-}
-
-/// The mean of each window. The sum is divided by `divisor_override`, else by the size of the window clipped to the padded
-/// input if `count_include_pad`, else by the number of elements inside of the plane; a window without any gives 0.
-/// The dilation has to be 1.
-///
-/// # Panics
-/// A slice has another length than the geometry says.
-pub fn avg_pool2d<T: Float>(
-    geo: &PoolGeometry,
-    count_include_pad: bool,
-    divisor_override: Option<i64>,
-    x: &[T],
-    y: &mut [T],
-) {
-    geo.check(x.len(), y.len());
-    let g = geo;
-    for plane in 0..g.planes {
-        let x = &x[plane * g.in_h * g.in_w..(plane + 1) * g.in_h * g.in_w];
-        for oh in 0..g.out_h {
-            let rows = taps(oh, g.in_h, g.kernel_h, g.stride.0, g.padding.0, 1);
-            for ow in 0..g.out_w {
-                let columns = taps(ow, g.in_w, g.kernel_w, g.stride.1, g.padding.1, 1);
-                let inside = rows.len() * columns.len();
-                let mut sum = T::ZERO;
-                for h in rows.clone() {
-                    for w in columns.clone() {
-                        sum = sum + x[h * g.in_w + w];
-                    }
-                }
-                let d = T::real(divisor(g, count_include_pad, divisor_override, (oh, ow), inside));
-                y[(plane * g.out_h + oh) * g.out_w + ow] = if inside == 0 { T::ZERO } else { sum / d };
-            }
-        }
-    }
-}
-
-/// The adjoint of [`avg_pool2d`]: each `gy`, divided as there, is added to the elements of its window.
-///
-/// # Panics
-/// A slice has another length than the geometry says.
-pub fn avg_pool2d_grad<T: Float>(
-    geo: &PoolGeometry,
-    count_include_pad: bool,
-    divisor_override: Option<i64>,
-    gy: &[T],
-    gx: &mut [T],
-) {
-    geo.check(gx.len(), gy.len());
-    gx.fill(T::ZERO);
-    let g = geo;
-    for plane in 0..g.planes {
-        let gx = &mut gx[plane * g.in_h * g.in_w..(plane + 1) * g.in_h * g.in_w];
-        for oh in 0..g.out_h {
-            let rows = taps(oh, g.in_h, g.kernel_h, g.stride.0, g.padding.0, 1);
-            for ow in 0..g.out_w {
-                let columns = taps(ow, g.in_w, g.kernel_w, g.stride.1, g.padding.1, 1);
-                let inside = rows.len() * columns.len();
-                let d = T::real(divisor(g, count_include_pad, divisor_override, (oh, ow), inside));
-                let v = gy[(plane * g.out_h + oh) * g.out_w + ow] / d;
-                for h in rows.clone() {
-                    for w in columns.clone() {
-                        let at = &mut gx[h * g.in_w + w];
-                        *at = *at + v;
-                    }
-                }
-            }
-        }
-    }
 }

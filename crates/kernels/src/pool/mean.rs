@@ -1,0 +1,264 @@
+//! Average pooling and its adjoint.
+
+use super::{Frame, PoolGeometry, planes_per_chunk};
+use crate::buffer::Buffer;
+use crate::element::Float;
+use crate::math::{Loops, MulAdd, vectorised};
+use crate::par;
+
+/// How the divisors of the windows are found.
+#[derive(Clone, Copy)]
+struct Divisor {
+    include_pad: bool,
+    fixed: Option<i64>,
+}
+
+impl Divisor {
+    /// The divisor from the counts of both axes.
+    #[inline(always)]
+    fn of<T: Float>(self, rows: usize, columns: usize) -> T {
+        T::real(self.fixed.map_or((rows * columns) as f64, |d| d as f64))
+    }
+}
+
+/// The mean of each window. The sum is divided by `divisor_override`, else by the size of the window clipped to the padded
+/// input if `count_include_pad`, else by the number of elements inside of the plane; a window without any gives 0.
+///
+/// # Panics
+/// A slice has another length than the geometry says, the kernel or stride is 0, or the dilation is not 1.
+pub fn avg_pool2d<T: Float>(
+    geo: &PoolGeometry,
+    count_include_pad: bool,
+    divisor_override: Option<i64>,
+    x: &[T],
+    y: &mut [T],
+) {
+    geo.check(x.len(), y.len());
+    assert_eq!(geo.dilation, (1, 1), "means have no dilation");
+    let divisor = Divisor { include_pad: count_include_pad, fixed: divisor_override };
+    let (plane, out) = geo.plane();
+    let chunk = planes_per_chunk(plane);
+    let work = chunk.min(geo.planes) * (12 * plane + 2 * geo.kernel_h * geo.kernel_w * out);
+    par::for_each_chunk(y, chunk * out, work, |i, y| {
+        vectorised(Forward { geo, divisor, x: &x[i * chunk * plane..], y });
+    });
+}
+
+/// Some planes; `x` may have more.
+struct Forward<'a, T> {
+    geo: &'a PoolGeometry,
+    divisor: Divisor,
+    x: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Float> Loops for Forward<'_, T> {
+    #[inline(always)]
+    fn run<M: MulAdd>(self) {
+        let Forward { geo, divisor, x, y } = self;
+        let (plane, out) = geo.plane();
+        let (down, across) = (geo.down(), geo.across());
+        let high = |oh: usize| down.count(oh, divisor.include_pad);
+        let wide = |ow: usize| across.count(ow, divisor.include_pad);
+        let Some(frame) = Frame::new(geo) else {
+            for (x, y) in x.chunks_exact(plane).zip(y.chunks_exact_mut(out)) {
+                for (at, y) in y.iter_mut().enumerate() {
+                    let (oh, ow) = (at / geo.out_w, at % geo.out_w);
+                    *y = quotient(one(geo, x, oh, ow), divisor.of(high(oh), wide(ow)));
+                }
+            }
+            return;
+        };
+        let (mut framed, mut sums) = (frame.buffer(T::ZERO), Buffer::filled(frame.columns, T::ZERO));
+        let (framed, sums) = (framed.make_mut(), sums.make_mut());
+        let widths: Vec<usize> = (0..geo.out_w).map(wide).collect();
+        let even = widths.iter().all(|&w| w == geo.kernel_w);
+        for (x, y) in x.chunks_exact(plane).zip(y.chunks_exact_mut(out)) {
+            let source = frame.source(geo, x, framed);
+            for (oh, y) in y.chunks_exact_mut(geo.out_w).enumerate() {
+                windows(geo, &source[oh * geo.stride.0 * frame.pitch..], frame.pitch, sums);
+                let high = high(oh);
+                let d = divisor.of(high, geo.kernel_w);
+                if high > 0 && (even || divisor.fixed.is_some()) {
+                    y.iter_mut().zip(sums.iter()).for_each(|(y, &sum)| *y = sum / d);
+                } else {
+                    for ((y, &sum), &wide) in y.iter_mut().zip(sums.iter()).zip(&widths) {
+                        *y = quotient(sum, divisor.of(high, wide));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A mean, 0 for a window without elements.
+#[inline(always)]
+fn quotient<T: Float>(sum: T, d: T) -> T {
+    if d == T::ZERO { T::ZERO } else { sum / d }
+}
+
+/// The sum of one window.
+#[inline(never)]
+fn one<T: Float>(geo: &PoolGeometry, x: &[T], oh: usize, ow: usize) -> T {
+    let mut sum = T::ZERO;
+    for h in geo.down().taps(oh) {
+        for w in geo.across().taps(ow) {
+            sum = sum + x[h * geo.in_w + w];
+        }
+    }
+    sum
+}
+
+/// The sums of a row of windows; `x` starts at the first element of the first one.
+#[inline(always)]
+fn windows<T: Float>(geo: &PoolGeometry, x: &[T], pitch: usize, sums: &mut [T]) {
+    match (geo.kernel_h, geo.kernel_w, geo.stride.1) {
+        (2, 2, 2) => window::<T, 2, 2>(x, pitch, sums),
+        (3, 3, 2) => window::<T, 3, 2>(x, pitch, sums),
+        (3, 3, 1) => window::<T, 3, 1>(x, pitch, sums),
+        (_, _, 1) => taps::<T, 1>(geo, x, pitch, sums),
+        (_, _, 2) => taps::<T, 2>(geo, x, pitch, sums),
+        _ => taps::<T, 0>(geo, x, pitch, sums),
+    }
+}
+
+/// Square windows of side K at distance S, unrolled.
+#[inline(always)]
+fn window<T: Float, const K: usize, const S: usize>(x: &[T], pitch: usize, sums: &mut [T]) {
+    assert!(x.len() >= (K - 1) * pitch + (sums.len() - 1) * S + K);
+    for (j, y) in sums.iter_mut().enumerate() {
+        let mut sum = T::ZERO;
+        for h in 0..K {
+            for w in 0..K {
+                // SAFETY: the largest offset is (K - 1) * pitch + (sums.len() - 1) * S + K - 1.
+                sum = sum + unsafe { *x.get_unchecked(h * pitch + j * S + w) };
+            }
+        }
+        *y = sum;
+    }
+}
+
+/// Any windows at distance S (0: as the geometry says), one tap of all of them after the other.
+#[inline(always)]
+fn taps<T: Float, const S: usize>(geo: &PoolGeometry, x: &[T], pitch: usize, sums: &mut [T]) {
+    let stride = if S == 0 { geo.stride.1 } else { S };
+    sums.fill(T::ZERO);
+    for offset in (0..geo.kernel_h).flat_map(|h| (0..geo.kernel_w).map(move |w| h * pitch + w)) {
+        let x = &x[offset..offset + (sums.len() - 1) * stride + 1];
+        for (j, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: j is at most sums.len() - 1.
+            *sum = *sum + unsafe { *x.get_unchecked(j * stride) };
+        }
+    }
+}
+
+/// The adjoint of [`avg_pool2d`]: each `gy`, divided as there, is added to the elements of its window.
+///
+/// # Panics
+/// A slice has another length than the geometry says, the kernel or stride is 0, or the dilation is not 1.
+pub fn avg_pool2d_grad<T: Float>(
+    geo: &PoolGeometry,
+    count_include_pad: bool,
+    divisor_override: Option<i64>,
+    gy: &[T],
+    gx: &mut [T],
+) {
+    geo.check(gx.len(), gy.len());
+    assert_eq!(geo.dilation, (1, 1), "means have no dilation");
+    let divisor = Divisor { include_pad: count_include_pad, fixed: divisor_override };
+    let (plane, out) = geo.plane();
+    if out == 0 {
+        return gx.fill(T::ZERO);
+    }
+    let across = geo.across();
+    let counts: Vec<usize> = (0..geo.out_w).map(|ow| across.count(ow, count_include_pad)).collect();
+    let chunk = planes_per_chunk(plane);
+    par::for_each_chunk(gx, chunk * plane, 16 * chunk.min(geo.planes) * plane, |i, gx| {
+        vectorised(Backward { geo, divisor, counts: &counts, gy: &gy[i * chunk * out..], gx });
+    });
+}
+
+/// Some planes; `gy` may have more.
+struct Backward<'a, T> {
+    geo: &'a PoolGeometry,
+    divisor: Divisor,
+    counts: &'a [usize],
+    gy: &'a [T],
+    gx: &'a mut [T],
+}
+
+impl<T: Float> Loops for Backward<'_, T> {
+    #[inline(always)]
+    fn run<M: MulAdd>(self) {
+        let Backward { geo, divisor, counts, gy, gx } = self;
+        let (plane, out) = geo.plane();
+        let (down, across) = (geo.down(), geo.across());
+        // Zeros on both sides of the sums stand for the windows that are not there.
+        let before_first = geo.kernel_w.div_ceil(geo.stride.1) - 1;
+        let steps = (geo.in_w + geo.padding.1).div_ceil(geo.stride.1).max(geo.out_w);
+        let mut padded = vec![T::ZERO; before_first + steps];
+        let mut wide_row = vec![T::ZERO; steps * geo.stride.1];
+        // The divisors of a row of windows, which differ only at the edges.
+        let mut divisors = vec![T::ONE; geo.out_w];
+        let mut height = usize::MAX;
+        for (gx, gy) in gx.chunks_exact_mut(plane).zip(gy.chunks_exact(out)) {
+            let mut before = 0..0;
+            for h in 0..geo.in_h {
+                let (done, rest) = gx.split_at_mut(h * geo.in_w);
+                let row = &mut rest[..geo.in_w];
+                let covering = down.covering(h);
+                if covering == before && h > 0 {
+                    row.copy_from_slice(&done[(h - 1) * geo.in_w..]);
+                    continue;
+                }
+                before = covering.clone();
+                let sums = &mut padded[before_first..before_first + geo.out_w];
+                sums.fill(T::ZERO);
+                for oh in covering {
+                    let high = down.count(oh, divisor.include_pad);
+                    if high != height {
+                        height = high;
+                        divisors.iter_mut().zip(counts).for_each(|(d, &wide)| *d = divisor.of(high, wide));
+                    }
+                    let gy = &gy[oh * geo.out_w..(oh + 1) * geo.out_w];
+                    for ((sum, &g), &d) in sums.iter_mut().zip(gy).zip(&divisors) {
+                        *sum = *sum + g / d;
+                    }
+                }
+                match across.stride {
+                    1 => spread::<T, 1>(&mut wide_row, &padded, across.kernel, 1),
+                    2 => spread::<T, 2>(&mut wide_row, &padded, across.kernel, 2),
+                    stride => spread::<T, 0>(&mut wide_row, &padded, across.kernel, stride),
+                }
+                row.copy_from_slice(&wide_row[across.padding..across.padding + geo.in_w]);
+            }
+        }
+    }
+}
+
+/// Adds each of the sums to the columns of its window, at distance S (0: the given one). The sums are preceded by a zero
+/// for each further window that may cover a column; the row has `stride` columns for each sum.
+#[inline(always)]
+fn spread<T: Float, const S: usize>(row: &mut [T], padded: &[T], kernel: usize, stride: usize) {
+    let stride = if S == 0 { stride } else { S };
+    let steps = row.len() / stride;
+    let before_first = padded.len() - steps;
+    let sums = &padded[before_first..];
+    for phase in 0..stride {
+        // Column `phase` of each window; none if the windows have gaps.
+        let near = phase < kernel;
+        for (j, &sum) in sums.iter().enumerate() {
+            row[j * stride + phase] = if near { sum } else { T::ZERO };
+        }
+        // The windows further left whose columns `phase + stride`, `phase + 2 stride`, ... are the same.
+        for back in 1..=before_first {
+            if phase + back * stride >= kernel {
+                break;
+            }
+            let sums = &padded[before_first - back..padded.len() - back];
+            for (j, &sum) in sums.iter().enumerate() {
+                row[j * stride + phase] = row[j * stride + phase] + sum;
+            }
+        }
+    }
+}
