@@ -1,7 +1,9 @@
 //! Products, and running sums.
 
+use kernels::reduce;
+
 use super::reduce::{around, reduced_shape};
-use crate::dtype::{DType, Element, dispatch};
+use crate::dtype::{DType, dispatch};
 use crate::error::Result;
 use crate::shape::{Axes, axis_of};
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
@@ -12,31 +14,6 @@ use crate::value::Value;
 /// Integers and truth values as i64, where totals are kept.
 fn widened(x: &Tensor) -> Result<Tensor> {
     if x.dtype().is_float() { Ok(x.clone()) } else { x.to_dtype(DType::I64) }
-}
-
-/// Running sums along the middle of `[outer, n, inner]`, kept in f64 so that long rows of f32 stay exact.
-fn running<T: Element>(x: &[T], (outer, n, inner): (usize, usize, usize), y: &mut [T]) {
-    for o in 0..outer {
-        for i in 0..inner {
-            let mut sum = 0.0;
-            for at in (0..n).map(|k| (o * n + k) * inner + i) {
-                sum += Element::to_f64(x[at]);
-                y[at] = T::of_f64(sum);
-            }
-        }
-    }
-}
-
-fn running_whole(x: &[i64], (outer, n, inner): (usize, usize, usize), y: &mut [i64]) {
-    for o in 0..outer {
-        for i in 0..inner {
-            let mut sum = 0i64;
-            for at in (0..n).map(|k| (o * n + k) * inner + i) {
-                sum = sum.wrapping_add(x[at]);
-                y[at] = sum;
-            }
-        }
-    }
 }
 
 impl Tensor {
@@ -89,15 +66,10 @@ impl Tensor {
     pub fn cumsum(&self, axis: isize) -> Result<Tensor> {
         let at = axis_of("cumsum", axis, self.rank())?;
         let x = widened(self)?;
-        let (source, geometry) = (x.value.contiguous()?, around(x.shape(), at));
-        let value = match x.dtype() {
-            DType::I64 => {
-                Value::build("cumsum", x.shape(), |y: &mut [i64]| running_whole(source.slice(), geometry, y))?
-            }
-            dtype => dispatch!(float "cumsum", dtype, T => {
-                Value::build("cumsum", x.shape(), |y: &mut [T]| running(source.slice(), geometry, y))?
-            }),
-        };
+        let (source, (outer, n, inner)) = (x.value.contiguous()?, around(x.shape(), at));
+        let value = dispatch!(number "cumsum", x.dtype(), T => {
+            Value::build("cumsum", x.shape(), |y: &mut [T]| reduce::cumsum(source.slice(), outer, n, inner, y))?
+        });
         Ok(record(value, &[&x], || Cumsum { axis: at as isize }))
     }
 }

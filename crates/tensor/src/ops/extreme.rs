@@ -3,9 +3,11 @@
 //! NaN is larger and smaller than everything, and the first of equal elements gives the position. Where no position is
 //! returned, equal elements share the gradient; where one is, the element there gets all of it.
 
+use kernels::reduce;
+
 use super::gather::Gather;
 use super::reduce::{around, group_size, reduce_axes, reduced_shape, reshaped, unreduce};
-use crate::dtype::{DType, Element, dispatch};
+use crate::dtype::{DType, dispatch};
 use crate::error::{Error, Result};
 use crate::shape::{Axes, Shape, axis_of};
 use crate::storage::unfilled;
@@ -13,47 +15,6 @@ use crate::tape::{Cx, Grads, Rule, Tensor, record};
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::{OpSpec, Sample, indices, numbers};
 use crate::value::Value;
-
-/// Whether `v` takes the place of `best`: it lies further out, or it is the first NaN.
-#[allow(clippy::eq_op)]
-fn beats<T: Element>(v: T, best: T, largest: bool) -> bool {
-    (if largest { v > best } else { v < best }) || (v != v && best == best)
-}
-
-/// The outermost element of the middle of `[outer, n, inner]` and where it first is; `n` is at least 1.
-fn locate<T: Element>(
-    x: &[T],
-    (outer, n, inner): (usize, usize, usize),
-    largest: bool,
-    values: &mut [T],
-    index: &mut [i64],
-) {
-    for o in 0..outer {
-        let (x, row) = (&x[o * n * inner..(o + 1) * n * inner], o * inner..(o + 1) * inner);
-        let (values, index) = (&mut values[row.clone()], &mut index[row]);
-        values.copy_from_slice(&x[..inner]);
-        index.fill(0);
-        for k in 1..n {
-            for (i, &v) in x[k * inner..(k + 1) * inner].iter().enumerate() {
-                if beats(v, values[i], largest) {
-                    (values[i], index[i]) = (v, k as i64);
-                }
-            }
-        }
-    }
-}
-
-fn reduce<T: Element, const LARGEST: bool>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
-    for o in 0..outer {
-        let (x, y) = (&x[o * n * inner..(o + 1) * n * inner], &mut y[o * inner..(o + 1) * inner]);
-        y.copy_from_slice(&x[..inner]);
-        for k in 1..n {
-            for (y, &v) in y.iter_mut().zip(&x[k * inner..(k + 1) * inner]) {
-                *y = if beats(v, *y, LARGEST) { v } else { *y };
-            }
-        }
-    }
-}
 
 #[cold]
 fn nothing(op: &'static str, shape: &Shape) -> Error {
@@ -65,8 +26,12 @@ fn over(op: &'static str, x: &Tensor, axes: Axes, keepdim: bool, largest: bool, 
     if group_size(x.shape(), &mask) == 0 {
         return Err(nothing(op, x.shape()));
     }
-    let kept = dispatch!(x.dtype(), T => {
-        reduce_axes::<T>(op, &x.value, &mask, if largest { reduce::<T, true> } else { reduce::<T, false> })?
+    if x.dtype() == DType::Bool {
+        return over(op, &x.to_dtype(DType::U8)?, axes, keepdim, largest, whole)?.to_dtype(DType::Bool);
+    }
+    let kept = dispatch!(number op, x.dtype(), T => {
+        let kernel = if largest { reduce::amax::<T> } else { reduce::amin::<T> };
+        reduce_axes::<T>(op, &x.value, &mask, kernel)?
     });
     let value = reshaped(&kept, reduced_shape(x.shape(), &mask, keepdim));
     Ok(record(value, &[x], || Shared { x: x.value.clone(), kept, whole }))
@@ -77,17 +42,22 @@ fn along(op: &'static str, x: &Tensor, axis: isize, keepdim: bool, largest: bool
     if x.rank() == 0 {
         return along(op, &x.unsqueeze(0)?, 0, false, largest);
     }
-    let geometry = around(x.shape(), at);
-    if geometry.1 == 0 {
+    let (outer, n, inner) = around(x.shape(), at);
+    if n == 0 {
         return Err(nothing(op, x.shape()));
+    }
+    if x.dtype() == DType::Bool {
+        let (values, index) = along(op, &x.to_dtype(DType::U8)?, axis, keepdim, largest)?;
+        return Ok((values.to_dtype(DType::Bool)?, index));
     }
     let mut kept = x.shape().clone();
     kept.0[at] = 1;
     let source = x.value.contiguous()?;
     let mut index = unfilled::<i64>(op, &kept)?;
     let places = index.get_mut().expect("a new buffer has one owner");
-    let values = dispatch!(x.dtype(), T => {
-        Value::build(op, &kept, |y: &mut [T]| locate(source.slice(), geometry, largest, y, places))?
+    let values = dispatch!(number op, x.dtype(), T => {
+        let kernel = if largest { reduce::max_with_index::<T> } else { reduce::min_with_index::<T> };
+        Value::build(op, &kept, |y: &mut [T]| kernel(source.slice(), outer, n, inner, y, places))?
     });
     let index = Tensor::plain(Value::new(index, kept));
     let values = record(values, &[x], || Gather { axis: at, index: index.clone(), shape: x.shape().clone() });

@@ -2,7 +2,7 @@
 
 use kernels::reduce;
 
-use crate::dtype::{DType, Element, Number, dispatch};
+use crate::dtype::{DType, Element, Float, dispatch};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::shape::{Axes, Shape};
@@ -63,8 +63,28 @@ pub(super) fn group_size(shape: &Shape, mask: &[bool]) -> usize {
     shape.iter().zip(mask).filter(|&(_, &m)| m).map(|(&size, _)| size).product()
 }
 
-fn sum_kernel<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
-    reduce::sum(x, outer, n, inner, y);
+/// The sums of squared distances from the mean over the marked axes, which stay with size 1.
+fn squares<T: Element + Float>(x: &Tensor, mask: &[bool]) -> Result<Value> {
+    let mean = {
+        let sum = reduce_axes::<T>("var", &x.value, mask, reduce::sum)?;
+        Tensor::plain(sum).div_scalar(group_size(x.shape(), mask) as f64)?
+    };
+    let Some(last) = mask.iter().rposition(|&m| m) else {
+        // A scalar is its own mean; NaN and infinity have no distance.
+        return x.detach().sub(&mean).map(|y| y.value);
+    };
+    // The last block of neighbours in one pass, the few results of it by plain sums.
+    let first = mask[..last].iter().rposition(|&m| !m).map_or(0, |i| i + 1);
+    let sizes = |axes: std::ops::Range<usize>| x.dims()[axes].iter().product::<usize>();
+    let (outer, n, inner) = (sizes(0..first), sizes(first..last + 1), sizes(last + 1..x.rank()));
+    let mut shape = x.shape().clone();
+    shape.0[first..=last].fill(1);
+    let (source, mean) = (x.value.contiguous()?, mean.expand(&shape)?.value.contiguous()?);
+    let part = Value::build("var", &shape, |y: &mut [T]| {
+        reduce::sum_squares_about(source.slice(), mean.slice(), outer, n, inner, y);
+    })?;
+    let rest: Vec<bool> = mask.iter().enumerate().map(|(axis, &m)| m && axis < first).collect();
+    reduce_axes::<T>("var", &part, &rest, reduce::sum)
 }
 
 impl Tensor {
@@ -92,7 +112,7 @@ impl Tensor {
         }
         let mask = axes.into().reduced("sum", self.rank())?;
         let value =
-            dispatch!(number "sum", self.dtype(), T => reduce_axes::<T>("sum", &self.value, &mask, sum_kernel)?);
+            dispatch!(number "sum", self.dtype(), T => reduce_axes::<T>("sum", &self.value, &mask, reduce::sum)?);
         let kept = value.shape().clone();
         let value = reshaped(&value, reduced_shape(self.shape(), &mask, keepdim));
         Ok(record(value, &[self], || Sum { kept, full: self.shape().clone() }))
@@ -141,10 +161,14 @@ impl Tensor {
     /// The dtype is not floating point, or an axis is out of range or named twice.
     pub fn var_dim(&self, axes: impl Into<Axes>, correction: f64, keepdim: bool) -> Result<Tensor> {
         let axes = axes.into();
-        let n = group_size(self.shape(), &axes.reduced("var", self.rank())?) as f64;
-        let centred = self.sub(&self.mean_dim(axes.clone(), true)?)?;
+        let mask = axes.reduced("var", self.rank())?;
         // As PyTorch: too few elements divide by 0, never by a negative number.
-        centred.square()?.sum_dim(axes, keepdim)?.div_scalar((n - correction).max(0.0))
+        let divisor = (group_size(self.shape(), &mask) as f64 - correction).max(0.0);
+        let kept = dispatch!(float "var", self.dtype(), T => squares::<T>(self, &mask)?);
+        let value = Tensor::plain(kept).div_scalar(divisor)?.value;
+        let kept = value.shape().clone();
+        let value = reshaped(&value, reduced_shape(self.shape(), &mask, keepdim));
+        Ok(record(value, &[self], || Var { x: self.clone(), axes, divisor, kept }))
     }
 
     /// The standard deviation of all elements, the root of [`var`](Self::var).
@@ -175,6 +199,23 @@ struct Sum {
 impl Rule for Sum {
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| unreduce(g, &self.kept, &self.full)])
+    }
+}
+
+#[derive(Debug)]
+struct Var {
+    x: Tensor,
+    axes: Axes,
+    divisor: f64,
+    kept: Shape,
+}
+impl Rule for Var {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        // 2 (x - mean) / divisor
+        cx.each([&|| {
+            let centred = self.x.sub(&self.x.mean_dim(self.axes.clone(), true)?)?;
+            unreduce(&g.mul_scalar(2.0 / self.divisor)?, &self.kept, self.x.shape())?.mul(&centred)
+        }])
     }
 }
 

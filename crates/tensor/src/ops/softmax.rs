@@ -2,31 +2,17 @@
 //!
 //! The largest element is subtracted before `exp`, so no finite row overflows. Rules are written in terms of the results.
 
+use kernels::reduce;
+
 use super::reduce::{around, reduced_shape, unreduce};
 use crate::DType;
-use crate::dtype::{Element, dispatch};
+use crate::dtype::dispatch;
 use crate::error::Result;
 use crate::shape::{Axes, Shape, axis_of};
 use crate::tape::{Cx, Grads, Rule, Tensor, no_grad, record};
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::{OpSpec, Sample, numbers};
 use crate::value::Value;
-
-/// Softmax (or its logarithm) of the middle of `[outer, n, inner]`, in f64 inside of each row.
-fn normalised<T: Element>(x: &[T], (outer, n, inner): (usize, usize, usize), log: bool, y: &mut [T]) {
-    for o in 0..outer {
-        for i in 0..inner {
-            let at = |k: usize| (o * n + k) * inner + i;
-            let largest = (0..n).map(|k| Element::to_f64(x[at(k)])).fold(f64::NEG_INFINITY, f64::max);
-            // NaN comes back through exp.
-            let sum: f64 = (0..n).map(|k| (Element::to_f64(x[at(k)]) - largest).exp()).sum();
-            for k in 0..n {
-                let v = Element::to_f64(x[at(k)]);
-                y[at(k)] = T::of_f64(if log { v - largest - sum.ln() } else { (v - largest).exp() / sum });
-            }
-        }
-    }
-}
 
 impl Tensor {
     /// `exp(x) / sum(exp(x))` along an axis. A row of `-inf` alone gives NaN.
@@ -63,9 +49,10 @@ impl Tensor {
 
     fn normalise(&self, op: &'static str, axis: isize, log: bool) -> Result<(isize, Value)> {
         let at = axis_of(op, axis, self.rank())?;
-        let (x, geometry) = (self.value.contiguous()?, around(self.shape(), at));
+        let (x, (outer, n, inner)) = (self.value.contiguous()?, around(self.shape(), at));
         let y = dispatch!(float op, self.dtype(), T => {
-            Value::build(op, self.shape(), |y: &mut [T]| normalised(x.slice(), geometry, log, y))?
+            let kernel = if log { reduce::log_softmax::<T> } else { reduce::softmax::<T> };
+            Value::build(op, self.shape(), |y: &mut [T]| kernel(x.slice(), outer, n, inner, y))?
         });
         Ok((at as isize, y))
     }
