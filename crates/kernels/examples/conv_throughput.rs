@@ -1,6 +1,6 @@
 //! Speed of the convolutions and matrix products of some well-known layers, in GFLOP/s.
 //!
-//! `cargo run --release -p gabor-kernels --example conv_throughput [threads]`
+//! `cargo run --release -p gabor-kernels --example conv_throughput [threads [part of a layer's name]]`
 
 use gabor_kernels::conv::{ConvGeometry, conv2d, conv2d_input, conv2d_weight};
 use gabor_kernels::gemm::{MatRef, gemm};
@@ -30,19 +30,19 @@ type Layer = (&'static str, usize, usize, usize, usize, usize, usize, usize, usi
 const LAYERS: &[Layer] = &[
     ("lenet 1->6 k5 p2 28", 64, 1, 28, 6, 5, 1, 2, 1),
     ("lenet 6->16 k5 14", 64, 6, 14, 16, 5, 1, 0, 1),
-    ("r20 3->16 k3 32", 64, 3, 32, 16, 3, 1, 1, 1),
-    ("r20 16->16 k3 32", 64, 16, 32, 16, 3, 1, 1, 1),
-    ("r20 16->32 k3 s2 32", 64, 16, 32, 32, 3, 2, 1, 1),
-    ("r20 32->32 k3 16", 64, 32, 16, 32, 3, 1, 1, 1),
-    ("r20 64->64 k3 8", 64, 64, 8, 64, 3, 1, 1, 1),
-    ("r20 16->32 k1 s2 32", 64, 16, 32, 32, 1, 2, 0, 1),
-    ("vgg 64->64 k3 32", 8, 64, 32, 64, 3, 1, 1, 1),
-    ("vgg 128->128 k3 16", 8, 128, 16, 128, 3, 1, 1, 1),
-    ("vgg 256->256 k3 8", 8, 256, 8, 256, 3, 1, 1, 1),
-    ("vgg 512->512 k3 4", 8, 512, 4, 512, 3, 1, 1, 1),
-    ("vgg 512->512 k3 2", 8, 512, 2, 512, 3, 1, 1, 1),
+    ("r20 3->16 k3 32", 8, 3, 32, 16, 3, 1, 1, 1),
+    ("r20 16->16 k3 32", 8, 16, 32, 16, 3, 1, 1, 1),
+    ("r20 16->32 k3 s2 32", 8, 16, 32, 32, 3, 2, 1, 1),
+    ("r20 32->32 k3 16", 8, 32, 16, 32, 3, 1, 1, 1),
+    ("r20 64->64 k3 8", 8, 64, 8, 64, 3, 1, 1, 1),
+    ("r20 16->32 k1 s2 32", 8, 16, 32, 32, 1, 2, 0, 1),
+    ("vgg 64->64 k3 32", 1, 64, 32, 64, 3, 1, 1, 1),
+    ("vgg 128->128 k3 16", 1, 128, 16, 128, 3, 1, 1, 1),
+    ("vgg 256->256 k3 8", 1, 256, 8, 256, 3, 1, 1, 1),
+    ("vgg 512->512 k3 4", 1, 512, 4, 512, 3, 1, 1, 1),
+    ("vgg 512->512 k3 2", 1, 512, 2, 512, 3, 1, 1, 1),
     ("depthwise 64 k3 16", 64, 64, 16, 64, 3, 1, 1, 64),
-    ("pointwise 64->128 16", 64, 64, 16, 128, 1, 1, 0, 1),
+    ("pointwise 64->128 16", 8, 64, 16, 128, 1, 1, 0, 1),
     ("digits 1->8 k3 p1 8", 1, 1, 8, 8, 3, 1, 1, 1),
     ("toy 1->1 k2 6", 1, 1, 6, 1, 2, 1, 0, 1),
 ];
@@ -51,16 +51,19 @@ fn main() {
     if let Some(threads) = std::env::args().nth(1).and_then(|v| v.parse().ok()) {
         par::set_num_threads(threads);
     }
+    let wanted = std::env::args().nth(2).unwrap_or_default();
     println!("{:?}, {} threads", isa::isa(), par::num_threads());
     println!("{:<22} {:>10} {:>22} {:>22} {:>22}", "layer", "MFLOP", "forward", "by input", "by weight");
     for &(name, batch, c, side, k, kernel, stride, pad, groups) in LAYERS {
+        if !name.contains(&wanted) {
+            continue;
+        }
         let weight = [k, c / groups, kernel, kernel];
         let pads = (pad, pad, pad, pad);
         let Some(g) = ConvGeometry::new([batch, c, side, side], weight, (stride, stride), pads, (1, 1), groups) else {
             continue;
         };
-        let (x_len, w_len, y_len) =
-            (batch * c * side * side, weight.iter().product(), batch * k * g.out_h * g.out_w);
+        let (x_len, w_len, y_len) = (batch * c * side * side, weight.iter().product(), batch * k * g.out_h * g.out_w);
         let (mut x, mut w, mut y) = (numbers(x_len), numbers(w_len), numbers(y_len));
         let flop = 2.0 * (y_len * weight[1] * kernel * kernel) as f64;
         let forward = shortest(|| conv2d(&g, black_box(&x), &w, None, &mut y));
@@ -70,7 +73,9 @@ fn main() {
         println!("{name:<22} {:>10.3} {} {} {}", flop / 1e6, show(forward), show(by_input), show(by_weight));
     }
     println!("{:<22} {:>10} {:>22} {:>22} {:>22}", "product m x k x n", "MFLOP", "a b", "a bT", "aT b");
-    for (m, k, n) in [(64, 400, 120), (64, 120, 84), (64, 84, 10), (1, 400, 120), (256, 256, 256), (1000, 1000, 1000), (8, 8, 8)] {
+    for (m, k, n) in
+        [(64, 400, 120), (64, 120, 84), (64, 84, 10), (1, 400, 120), (256, 256, 256), (512, 500, 500), (8, 8, 8)]
+    {
         let (a, b, mut c) = (numbers(m * k), numbers(k * n), vec![0.0f32; m * n]);
         let flop = 2.0 * (m * k * n) as f64;
         let run = |a: Option<MatRef<f32>>, b: Option<MatRef<f32>>, c: &mut [f32]| {

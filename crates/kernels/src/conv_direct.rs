@@ -318,9 +318,8 @@ impl<T: Float> Plan<'_, T> {
         let scratch_row = self.parts.iter().map(|p| p.tiling.scratch_len(p.rows)).max().unwrap_or(0);
         par::for_each_range(self.batch * splits, self.work / splits, |range| {
             let room = if self.planes.in_place { 0 } else { self.planes.channels * self.planes.channel() + overrun };
-            let mut copied = Buffer::unfilled(room);
+            let mut copied = Buffer::zeroed(room);
             let copied = copied.make_mut();
-            copied[room.saturating_sub(overrun)..].fill(T::ZERO);
             let mut scratch = Buffer::unfilled(scratch_row * crate::tile::MAX_ROWS);
             let scratch = scratch.make_mut();
             for unit in range {

@@ -4,8 +4,8 @@
 //!
 //! The tricks: both operands are contiguous along a row of outputs, so a tile of output channels and taps needs no packing, and the
 //! ends of rows are masked instead of padded. Tiles, not images, are divided over the threads: each weight is summed by one
-//! thread in one order, with no partial results to be added up. The planes of many images are made at once and
-//! the tiles visit them in blocks that stay in the second-level cache.
+//! thread in one order, with no partial results to be added up. Sums stay vectors, in registers and between images in
+//! scratch memory, and their elements are added up once at the end.
 
 use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
@@ -14,14 +14,12 @@ use crate::element::Float;
 use crate::isa::Isa;
 use crate::par::{self, Shared};
 use crate::planes::{Axis, Planes};
-use crate::tile::{Dots, blocks};
+use crate::tile::{Dots, MAX_ROWS, blocks};
 
 /// Bytes of planes that are made at once.
 const PLANE_BYTES: usize = 32 << 20;
-/// Bytes of planes and gradient that the tiles visit before they go on to other images.
-const BLOCK_BYTES: usize = 384 << 10;
-/// Taps of a tile's result, a multiple of which a thread takes.
-const TAPS: usize = 24;
+/// Taps that one thread sums at a time, with the rows of the gradient at hand.
+const TAPS: usize = 48;
 
 /// [`crate::conv::conv2d_weight`] for a geometry with something to compute.
 pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
@@ -40,9 +38,8 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
     let planes_image = if planes.in_place { image } else { g.in_channels * planes.channel() };
     let at_once =
         if planes.in_place { g.batch } else { (PLANE_BYTES / size_of::<T>() / planes_image).clamp(1, g.batch) };
-    let in_block = (BLOCK_BYTES / size_of::<T>() / (planes_image + gy_image)).max(1);
     // Rows that lie side by side in both operands are one long row.
-    let merged = planes.pitch == g.out_w;
+    let merged = planes.pitch == g.out_w && g.out_h * g.out_w <= 512;
     let (lines, pixels) = if merged { (1, g.out_h * g.out_w) } else { (g.out_h, g.out_w) };
     let full = lanes::<T>(isa);
     let waste = |lanes: usize| pixels.div_ceil(lanes) * lanes;
@@ -57,6 +54,7 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
         } else {
             let copied = &mut copied.make_mut()[..images * planes_image];
             par::for_each_chunk(copied, planes_image, 4 * planes_image, |n, to| {
+                to.fill(T::ZERO);
                 planes.fill(isa, g.in_channels, &x[n * image..][..image], to);
             });
             &copied[..]
@@ -75,7 +73,7 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
             pixels,
             narrow,
         };
-        pass.run(images, in_block, first > 0, gw);
+        pass.run(images, first > 0, gw);
     }
 }
 
@@ -95,8 +93,8 @@ struct Pass<'a, T> {
 }
 
 impl<T: Float> Pass<'_, T> {
-    /// Sums over `images` images, `in_block` at a time; `add` to what `gw` holds.
-    fn run(&self, images: usize, in_block: usize, add: bool, gw: &mut [T]) {
+    /// Sums over `images` images; `add` to what `gw` holds.
+    fn run(&self, images: usize, add: bool, gw: &mut [T]) {
         let (g, taps) = (self.g, self.offsets.len());
         let starts = blocks(self.isa, g.group_out());
         let blocks = starts.len() - 1;
@@ -107,36 +105,36 @@ impl<T: Float> Pass<'_, T> {
         let tiles = g.groups * blocks * spans;
         let plane = g.out_h * g.out_w;
         par::for_each_range(tiles, (g.work() / tiles).saturating_mul(images), |range| {
-            for first in (0..images).step_by(in_block) {
-                for tile in range.clone() {
-                    let (span, b) = (tile % spans, tile / spans);
-                    let (group, rows) = (b / blocks, starts[b % blocks]..starts[b % blocks + 1]);
-                    let (span, count) = (span * TAPS, TAPS.min(taps - span * TAPS));
-                    let channel = group * g.group_out() + rows.start;
-                    let dots = Dots {
-                        g: self.gy[first * self.gy_image + channel * plane..].as_ptr(),
-                        g_row: plane,
-                        g_line: g.out_w,
-                        g_image: self.gy_image,
-                        x: self.source[first * self.planes_image + group * g.group_in() * self.planes.channel()..]
-                            .as_ptr(),
-                        x_line: self.planes.pitch,
-                        x_image: self.planes_image,
-                        taps: self.offsets[span..].as_ptr(),
-                        tap_count: count,
-                        images: in_block.min(images - first),
-                        lines: self.lines,
-                        pixels: self.pixels,
-                        // SAFETY: the rows of a tile are inside of gw.
-                        y: unsafe { gw.get().add(channel * taps + span) },
-                        row: taps,
-                        add: add || first > 0,
-                        narrow: self.narrow,
-                    };
-                    // SAFETY: the set comes from detection. Rows of outputs shifted by a tap are inside of the planes of
-                    // their group, masks keep the ends of rows from being overrun, and the tile alone writes its weights.
-                    unsafe { dots.run(self.isa, rows.len()) };
-                }
+            let mut sums = Buffer::unfilled(MAX_ROWS * TAPS.min(taps) * lanes::<T>(self.isa));
+            let sums = sums.make_mut().as_mut_ptr();
+            for tile in range {
+                let (span, b) = (tile % spans, tile / spans);
+                let (group, rows) = (b / blocks, starts[b % blocks]..starts[b % blocks + 1]);
+                let (span, count) = (span * TAPS, TAPS.min(taps - span * TAPS));
+                let channel = group * g.group_out() + rows.start;
+                let dots = Dots {
+                    g: self.gy[channel * plane..].as_ptr(),
+                    g_row: plane,
+                    g_line: g.out_w,
+                    g_image: self.gy_image,
+                    x: self.source[group * g.group_in() * self.planes.channel()..].as_ptr(),
+                    x_line: self.planes.pitch,
+                    x_image: self.planes_image,
+                    taps: self.offsets[span..].as_ptr(),
+                    tap_count: count,
+                    images,
+                    lines: self.lines,
+                    pixels: self.pixels,
+                    // SAFETY: the rows of a tile are inside of gw.
+                    y: unsafe { gw.get().add(channel * taps + span) },
+                    row: taps,
+                    sums,
+                    add,
+                    narrow: self.narrow,
+                };
+                // SAFETY: the set comes from detection. Rows of outputs shifted by a tap are inside of the planes of
+                // their group, masks keep the ends of rows from being overrun, and the tile alone writes its weights.
+                unsafe { dots.run(self.isa, rows.len()) };
             }
         });
     }

@@ -16,11 +16,11 @@ use crate::tile::{MAX_ROWS, Start, Sweep, blocks};
 use std::ops::Range;
 
 /// The longest sum of one tile.
-const DEPTH: usize = 384;
+const DEPTH: usize = 512;
 /// Rows of c that share a pass over b.
 const ROWS: usize = 96;
-/// Vectors of a panel of b.
-const PANEL: usize = 12;
+/// The most vectors of a panel of b.
+const PANEL: usize = 3;
 
 /// A matrix inside of a slice, with any strides.
 #[derive(Clone, Copy, Debug)]
@@ -188,10 +188,12 @@ fn pack_columns<T: Float>(b: &MatRef<T>, columns: Range<usize>, width: usize, to
 fn tiled<T: Float>(isa: Isa, a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mut [T]) {
     let (m, k, n) = (a.rows, a.cols, b.cols);
     let lanes = lanes::<T>(isa);
-    let width = n.next_multiple_of(lanes).min(PANEL * lanes);
+    // As wide as the tiles of the largest blocks of rows.
+    let panel = if isa == Isa::Avx512 { PANEL } else { 2 };
+    let width = n.next_multiple_of(lanes).min(panel * lanes);
     let panels = n.div_ceil(width);
     // Rows of b are used in place if passes over them do not strain the cache; an incomplete vector never is.
-    let near = b.col_stride == 1 && (b.row_stride <= 4 * width || m <= 2 * MAX_ROWS);
+    let near = b.col_stride == 1 && (b.row_stride * size_of::<T>() <= 4096 || m <= 2 * MAX_ROWS);
     let in_place = match near {
         true if n.is_multiple_of(lanes) => panels,
         true => n / width,
@@ -259,8 +261,9 @@ impl<T: Float> Product<'_, T> {
     unsafe fn rows(&self, rows: Range<usize>, panels: Range<usize>, work: &mut Workspace<T>, c: *mut T) {
         let (n, k, lanes) = (self.b.cols, self.a.cols, lanes::<T>(self.isa));
         let starts = blocks(self.isa, rows.len());
-        for first in (0..k).step_by(DEPTH) {
-            let depth = first..k.min(first + DEPTH);
+        let step = k.div_ceil(k.div_ceil(DEPTH).max(1)).max(1);
+        for first in (0..k).step_by(step) {
+            let depth = first..k.min(first + step);
             pack_rows(&self.a, rows.start, &starts, depth.clone(), work.rows);
             let fresh = self.beta_zero && first == 0;
             for p in panels.clone() {

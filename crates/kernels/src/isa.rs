@@ -153,7 +153,7 @@ pub trait Simd: Copy + 'static {
     unsafe fn load(p: *const Self::T) -> Self::V;
     /// Writes N elements to any address.
     unsafe fn store(p: *mut Self::T, v: Self::V);
-    /// Reads the first n < N elements; the others are zero.
+    /// Reads the first n <= N elements; the others are zero.
     unsafe fn load_first(p: *const Self::T, n: usize) -> Self::V;
     /// a * b + c, with one rounding where the set has it.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
@@ -506,7 +506,7 @@ mod tests {
         let mut y = [0.0f32; 16];
         // SAFETY: as in the caller; no vector has more than 16 elements.
         unsafe {
-            for n in 0..S::N {
+            for n in 0..=S::N {
                 S::store(y.as_mut_ptr(), S::load_first(x.as_ptr(), n));
                 assert!((0..S::N).all(|i| y[i] == if i < n { x[i] } else { 0.0 }));
                 assert_eq!(S::sum(S::load_first(x.as_ptr(), n)), (n * (n + 1) / 2) as f32);

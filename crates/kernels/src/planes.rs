@@ -4,7 +4,7 @@
 //! residues a and b that the taps of the kernel have modulo the stride. With stride 1 that is the image in a frame of zeros; with
 //! stride 2, up to four planes of a quarter of its size. An image that needs no frame is used where it is.
 //!
-//! The tricks: rows are copied by whole vectors with the last one overlapping; planes of several KiB are a whole odd number of
+//! The tricks: the frame is zeroed once for many images; rows are copied by whole vectors with the last one overlapping; planes of several KiB are a whole odd number of
 //! cache lines apart, so that the same pixel of neighbouring channels does not fall into one set of the cache.
 
 use crate::element::Float;
@@ -107,7 +107,8 @@ impl Planes {
         (a * self.columns.residues.len() + b) * self.plane + i * self.pitch + j
     }
 
-    /// Copies some channels of an image: `image` begins with the first of them, `to` has `channels * self.channel()` elements.
+    /// Copies some channels of an image into planes that were all zero or held another image: `image` begins with the first
+    /// channel, `to` has `channels * self.channel()` elements.
     pub(crate) fn fill<T: Float>(&self, isa: Isa, channels: usize, image: &[T], to: &mut [T]) {
         assert!(image.len() >= channels * self.rows.size * self.columns.size, "the image has its channels");
         assert!(to.len() >= channels * self.channel(), "there is room for the planes");
@@ -138,12 +139,9 @@ impl<T: Float> SimdBody<T> for Fill<'_, T> {
                     // SAFETY: the caller's promise: the plane is inside of `to`, and so are the rows and columns in the image.
                     unsafe {
                         let to = self.to.add(at);
-                        let used = p.rows.len * p.pitch;
-                        zero::<H>(to, rows.start * p.pitch);
                         for i in rows.clone() {
                             let row = (c * p.rows.size + first_row + (i - rows.start) * p.rows.stride) * p.columns.size;
                             let (from, line) = (self.image.add(row + first_column), to.add(i * p.pitch));
-                            zero::<H>(line, columns.start);
                             if p.columns.stride == 1 {
                                 copy::<S, H>(from, line.add(columns.start), columns.len());
                             } else {
@@ -151,10 +149,7 @@ impl<T: Float> SimdBody<T> for Fill<'_, T> {
                                     *line.add(columns.start + j) = *from.add(j * p.columns.stride);
                                 }
                             }
-                            zero::<H>(line.add(columns.end), p.columns.len - columns.end);
                         }
-                        zero::<H>(to.add(rows.end * p.pitch), used - rows.end * p.pitch);
-                        zero::<H>(to.add(used), p.plane - used);
                     }
                 }
             }
@@ -181,23 +176,6 @@ pub(crate) unsafe fn copy<S: Simd, H: Simd<T = S::T>>(from: *const S::T, to: *mu
             for i in 0..n {
                 *to.add(i) = *from.add(i);
             }
-        }
-    }
-}
-
-/// Writes a few zeros.
-#[inline(always)]
-unsafe fn zero<S: Simd>(to: *mut S::T, n: usize) {
-    // SAFETY: the caller's promise; vectors lie inside of the n elements.
-    unsafe {
-        let mut i = 0;
-        while i + S::N <= n {
-            S::store(to.add(i), S::zero());
-            i += S::N;
-        }
-        while i < n {
-            *to.add(i) = <S::T as crate::math::Arithmetic>::ZERO;
-            i += 1;
         }
     }
 }

@@ -240,6 +240,8 @@ pub(crate) struct Dots<T> {
     pub(crate) y: *mut T,
     /// Between rows of the result.
     pub(crate) row: usize,
+    /// Scratch memory for a vector for each row and tap.
+    pub(crate) sums: *mut T,
     /// Add to the result instead of replacing it.
     pub(crate) add: bool,
     /// Use the narrower vectors.
@@ -284,32 +286,81 @@ impl<T: Float, const KB: usize> SimdBody<T> for DotRows<T, KB> {
     }
 }
 
-/// All taps: full tiles, then what is left in tiles of 2 and 1 taps.
+/// All taps: full tiles, then what is left in tiles of 2 and 1 taps; for some images or lines at a time, so that the rows of g stay
+/// in the first-level cache from tile to tile.
 #[inline(always)]
 unsafe fn dots<S: Simd, const KB: usize>(d: Dots<S::T>) {
-    let mut t = 0;
+    let line = KB * d.pixels * size_of::<S::T>();
+    let lines = (NEAR / line).clamp(1, d.lines);
+    let images = (NEAR / (line * d.lines)).max(1);
+    let mut part = Portion { first: true, g: d.g, x: d.x, images: 0, lines: 0 };
     // SAFETY: the caller's promise.
     unsafe {
-        match const { width(S::REGISTERS, KB) } {
-            8 => t = dot_tiles::<S, KB, 8>(&d, t),
-            6 => t = dot_tiles::<S, KB, 6>(&d, t),
-            4 => t = dot_tiles::<S, KB, 4>(&d, t),
-            3 => t = dot_tiles::<S, KB, 3>(&d, t),
-            _ => {}
+        for image in (0..d.images).step_by(images) {
+            for row in (0..d.lines).step_by(lines) {
+                part.g = d.g.add(image * d.g_image + row * d.g_line);
+                part.x = d.x.add(image * d.x_image + row * d.x_line);
+                (part.images, part.lines) = (images.min(d.images - image), lines.min(d.lines - row));
+                let mut t = 0;
+                match const { width(S::REGISTERS, KB) } {
+                    8 => t = dot_tiles::<S, KB, 8>(&d, part, t),
+                    6 => t = dot_tiles::<S, KB, 6>(&d, part, t),
+                    4 => t = dot_tiles::<S, KB, 4>(&d, part, t),
+                    3 => t = dot_tiles::<S, KB, 3>(&d, part, t),
+                    _ => {}
+                }
+                if const { KB <= 4 || S::REGISTERS < 32 } {
+                    t = dot_tiles::<S, KB, 2>(&d, part, t);
+                }
+                dot_tiles::<S, KB, 1>(&d, part, t);
+                part.first = false;
+            }
         }
-        if const { KB <= 4 || S::REGISTERS < 32 } {
-            t = dot_tiles::<S, KB, 2>(&d, t);
+        // A tile leaves its sums as [row][tap]; tiles follow each other.
+        let mut t = 0;
+        while t < d.tap_count {
+            let left = d.tap_count - t;
+            let taps = match const { width(S::REGISTERS, KB) } {
+                full if left >= full => full,
+                _ if left >= 2 && (KB <= 4 || S::REGISTERS < 32) => 2,
+                _ => 1,
+            };
+            for k in 0..KB {
+                for i in 0..taps {
+                    let y = d.y.add(k * d.row + t + i);
+                    let sum = S::sum(S::load(d.sums.add((t * KB + k * taps + i) * S::N)));
+                    *y = if d.add { *y + sum } else { sum };
+                }
+            }
+            t += taps;
         }
-        dot_tiles::<S, KB, 1>(&d, t);
     }
+}
+
+/// Bytes of g that tiles share: half of the first-level cache.
+const NEAR: usize = 16 << 10;
+
+/// Some images, or some lines of one.
+#[derive(Clone, Copy)]
+struct Portion<T> {
+    /// Whether nothing was summed before.
+    first: bool,
+    g: *const T,
+    x: *const T,
+    images: usize,
+    lines: usize,
 }
 
 /// As many tiles of TB taps as there are from tap `t` on; the tap after them.
 #[inline(always)]
-unsafe fn dot_tiles<S: Simd, const KB: usize, const TB: usize>(d: &Dots<S::T>, mut t: usize) -> usize {
+unsafe fn dot_tiles<S: Simd, const KB: usize, const TB: usize>(
+    d: &Dots<S::T>,
+    part: Portion<S::T>,
+    mut t: usize,
+) -> usize {
     while t + TB <= d.tap_count {
         // SAFETY: the caller's promise.
-        unsafe { dot_tile::<S, KB, TB>(d, t) };
+        unsafe { dot_tile::<S, KB, TB>(d, part, t) };
         t += TB;
     }
     t
@@ -317,7 +368,7 @@ unsafe fn dot_tiles<S: Simd, const KB: usize, const TB: usize>(d: &Dots<S::T>, m
 
 /// One dot tile, taps `t..t + TB`. The end of a line is read with a mask, so nothing beyond it is touched.
 #[inline(always)]
-unsafe fn dot_tile<S: Simd, const KB: usize, const TB: usize>(d: &Dots<S::T>, t: usize) {
+unsafe fn dot_tile<S: Simd, const KB: usize, const TB: usize>(d: &Dots<S::T>, part: Portion<S::T>, t: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut taps = [0isize; TB];
@@ -325,46 +376,76 @@ unsafe fn dot_tile<S: Simd, const KB: usize, const TB: usize>(d: &Dots<S::T>, t:
             taps[i] = *d.taps.add(t + i) as isize;
         }
         let mut acc = [[S::zero(); TB]; KB];
-        let (full, rest) = (d.pixels / S::N, d.pixels % S::N);
-        for image in 0..d.images {
-            let (mut g, mut x) = (d.g.add(image * d.g_image), d.x.add(image * d.x_image));
-            for _ in 0..d.lines {
-                let (mut gp, mut xp) = (g, x);
-                for _ in 0..full {
-                    let mut b = [S::zero(); TB];
-                    for i in 0..TB {
-                        b[i] = S::load(xp.offset(taps[i]));
-                    }
-                    for k in 0..KB {
-                        let a = S::load(gp.add(k * d.g_row));
-                        for i in 0..TB {
-                            acc[k][i] = S::fma(a, b[i], acc[k][i]);
-                        }
-                    }
-                    gp = gp.add(S::N);
-                    xp = xp.add(S::N);
+        let sums = d.sums.add(t * KB * S::N);
+        if !part.first {
+            for k in 0..KB {
+                for i in 0..TB {
+                    acc[k][i] = S::load(sums.add((k * TB + i) * S::N));
                 }
-                if rest > 0 {
-                    let mut b = [S::zero(); TB];
-                    for i in 0..TB {
-                        b[i] = S::load_first(xp.offset(taps[i]), rest);
-                    }
-                    for k in 0..KB {
-                        let a = S::load_first(gp.add(k * d.g_row), rest);
-                        for i in 0..TB {
-                            acc[k][i] = S::fma(a, b[i], acc[k][i]);
-                        }
-                    }
+            }
+        }
+        for image in 0..part.images {
+            let (mut g, mut x) = (part.g.add(image * d.g_image), part.x.add(image * d.x_image));
+            if d.pixels <= S::N {
+                for _ in 0..part.lines {
+                    dot_ends::<S, KB, TB>(&mut acc, g, d.g_row, x, &taps, d.pixels);
+                    g = g.add(d.g_line);
+                    x = x.add(d.x_line);
                 }
-                g = g.add(d.g_line);
-                x = x.add(d.x_line);
+            } else {
+                let (full, rest) = (d.pixels / S::N, d.pixels % S::N);
+                for _ in 0..part.lines {
+                    let (mut gp, mut xp) = (g, x);
+                    for _ in 0..full {
+                        let mut b = [S::zero(); TB];
+                        for i in 0..TB {
+                            b[i] = S::load(xp.offset(taps[i]));
+                        }
+                        for k in 0..KB {
+                            let a = S::load(gp.add(k * d.g_row));
+                            for i in 0..TB {
+                                acc[k][i] = S::fma(a, b[i], acc[k][i]);
+                            }
+                        }
+                        gp = gp.add(S::N);
+                        xp = xp.add(S::N);
+                    }
+                    if rest > 0 {
+                        dot_ends::<S, KB, TB>(&mut acc, gp, d.g_row, xp, &taps, rest);
+                    }
+                    g = g.add(d.g_line);
+                    x = x.add(d.x_line);
+                }
             }
         }
         for k in 0..KB {
             for i in 0..TB {
-                let y = d.y.add(k * d.row + t + i);
-                let sum = S::sum(acc[k][i]);
-                *y = if d.add { *y + sum } else { sum };
+                S::store(sums.add((k * TB + i) * S::N), acc[k][i]);
+            }
+        }
+    }
+}
+
+/// The products of a vector of which only the first `n` pixels exist.
+#[inline(always)]
+unsafe fn dot_ends<S: Simd, const KB: usize, const TB: usize>(
+    acc: &mut [[S::V; TB]; KB],
+    g: *const S::T,
+    g_row: usize,
+    x: *const S::T,
+    taps: &[isize; TB],
+    n: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut b = [S::zero(); TB];
+        for i in 0..TB {
+            b[i] = S::load_first(x.offset(taps[i]), n);
+        }
+        for k in 0..KB {
+            let a = S::load_first(g.add(k * g_row), n);
+            for i in 0..TB {
+                acc[k][i] = S::fma(a, b[i], acc[k][i]);
             }
         }
     }
