@@ -19,6 +19,7 @@ pub mod gemm;
 pub mod isa;
 pub mod math;
 pub mod naive;
+pub mod norm;
 pub mod optimize;
 pub mod par;
 mod planes;

@@ -4,5 +4,6 @@ pub mod conv;
 pub mod copy;
 pub mod elementwise;
 pub mod gemm;
+pub mod norm;
 pub mod pool;
 pub mod reduce;
