@@ -18,6 +18,7 @@ mod reduce;
 mod select;
 mod softmax;
 mod sort;
+mod standardize;
 mod unary;
 mod unfold;
 mod view;
@@ -51,6 +52,7 @@ pub(crate) const ALL: &[&[crate::testing::OpSpec]] = &[
     select::SPECS,
     softmax::SPECS,
     sort::SPECS,
+    standardize::SPECS,
     unary::SPECS,
     unfold::SPECS,
     view::SPECS,
