@@ -1,9 +1,9 @@
 //! Normalisation over batches, layers and groups: one operator behind all three.
 //!
-//! Each standardises `[N, C, S]` over `N` and `S`: a batch is that already, groups are `[1, N * G, C / G * S]`, and layers
-//! are `[1, rows, features]`.
+//! [`Tensor::standardize`] works on `[N, C, ...]`: a batch is that already, groups are `[1, N * G, C / G * S]`, and layers are
+//! `[1, rows, features]`.
 
-use tensor::{Error, Function, Result, State, Tensor, apply, grad_enabled};
+use tensor::{Error, Result, State, Tensor};
 
 /// How [`batch_norm`] works.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,8 +69,7 @@ pub fn batch_norm(
         }
     }
     let rest: usize = x.dims()[2..].iter().product();
-    let flat = x.reshape(tensor::Shape::from([n, channels, rest]))?;
-    let y = if options.training {
+    if options.training {
         let count = n * rest;
         if count == 1 {
             let message = format!(
@@ -79,13 +78,13 @@ pub fn batch_norm(
             );
             return Err(Error::shape(op, message));
         }
-        let (y, statistics) = standardize(&flat, weight, bias, options.eps)?;
+        let (y, mean, var) = x.standardize(weight, bias, options.eps)?;
         if count > 0 {
             let unbiased = count as f64 / (count as f64 - 1.0);
-            blend(running_mean, &statistics.mean, 1.0, options.momentum)?;
-            blend(running_var, &statistics.var, unbiased, options.momentum)?;
+            blend(running_mean, &mean, 1.0, options.momentum)?;
+            blend(running_var, &var, unbiased, options.momentum)?;
         }
-        y
+        Ok(y)
     } else {
         let (Some(mean), Some(var)) = running else {
             return Err(Error::argument(op, "running_mean and running_var are needed unless training"));
@@ -94,16 +93,15 @@ pub fn batch_norm(
         let scale = weight.map_or_else(|| Ok(inverse.clone()), |w| w.mul(&inverse))?;
         let moved = mean.mul(&scale)?;
         let shift = bias.map_or_else(|| moved.neg(), |b| b.sub(&moved))?;
-        flat.mul(&per_channel(&scale)?)?.add(&per_channel(&shift)?)?
-    };
-    y.reshape(x.shape())
+        x.channel_affine(&scale, &shift)
+    }
 }
 
 /// `running = (1 - momentum) * running + momentum * factor * batch`.
 fn blend(running: Option<&State>, batch: &Tensor, factor: f64, momentum: f64) -> Result<()> {
     let Some(running) = running else { return Ok(()) };
     let old = running.tensor();
-    let new = old.mul_scalar(1.0 - momentum)?.add(&batch.reshape(old.shape())?.mul_scalar(momentum * factor)?)?;
+    let new = old.mul_scalar(1.0 - momentum)?.add(&batch.mul_scalar(momentum * factor)?)?;
     running.set(&new)
 }
 
@@ -181,98 +179,12 @@ fn rowwise(
     eps: f64,
 ) -> Result<Tensor> {
     let flat = x.reshape(tensor::Shape::from([1, rows, features]))?;
-    let mut y = standardize(&flat, None, None, eps)?.0.reshape(x.shape())?;
+    let mut y = flat.standardize(None, None, eps)?.0.reshape(x.shape())?;
     if let Some(weight) = weight {
         y = y.mul(weight)?;
     }
     match bias {
         Some(bias) => y.add(bias),
         None => Ok(y),
-    }
-}
-
-/// `[C]` as `[1, C, 1]`.
-fn per_channel(t: &Tensor) -> Result<Tensor> {
-    t.reshape([1, -1, 1])
-}
-
-/// Mean and variance (divided by `n`) of each channel, `[1, C, 1]`, outside of the graph.
-#[derive(Clone, Debug)]
-struct Statistics {
-    mean: Tensor,
-    var: Tensor,
-}
-
-/// `(x - mean) / sqrt(var + eps) * weight + bias` for each channel of `[N, C, S]`, with the statistics of `x` itself.
-fn standardize(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<(Tensor, Statistics)> {
-    let plain = x.detach();
-    let mean = plain.mean_dim([0, 2], true)?;
-    let var = plain.sub(&mean)?.square()?.mean_dim([0, 2], true)?;
-    let inverse = var.add_scalar(eps)?.rsqrt()?;
-    let function = Standardize { mean: mean.clone(), inverse, eps, weight: weight.is_some() };
-    let inputs: Vec<&Tensor> = std::iter::once(x).chain(weight).chain(bias).collect();
-    Ok((apply(function, &inputs)?, Statistics { mean, var }))
-}
-
-/// The operator. Inputs: `x`, then weight and bias where there are any.
-#[derive(Debug)]
-struct Standardize {
-    mean: Tensor,
-    inverse: Tensor,
-    eps: f64,
-    weight: bool,
-}
-
-impl Standardize {
-    fn split<'a>(&self, inputs: &'a [Tensor]) -> (&'a Tensor, Option<&'a Tensor>, Option<&'a Tensor>) {
-        let (x, rest) = (&inputs[0], &inputs[1..]);
-        if self.weight { (x, rest.first(), rest.get(1)) } else { (x, None, rest.first()) }
-    }
-}
-
-impl Function for Standardize {
-    fn name(&self) -> &'static str {
-        "batch_norm"
-    }
-
-    fn forward(&self, inputs: &[Tensor]) -> Result<Tensor> {
-        let (x, weight, bias) = self.split(inputs);
-        let scale = weight.map_or_else(|| Ok(self.inverse.clone()), |w| per_channel(w)?.mul(&self.inverse))?;
-        let moved = self.mean.mul(&scale)?;
-        let shift = bias.map_or_else(|| moved.neg(), |b| per_channel(b)?.sub(&moved))?;
-        x.mul(&scale)?.add(&shift)
-    }
-
-    fn backward(&self, inputs: &[Tensor], _output: &Tensor, g: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let (x, weight, bias) = self.split(inputs);
-        let n = (x.dims()[0] * x.dims()[2]) as f64;
-        let over = [0isize, 2];
-        // For a second derivative the statistics must be part of the graph.
-        let (mean, inverse) = if grad_enabled() {
-            let mean = x.mean_dim(over, true)?;
-            let inverse = x.sub(&mean)?.square()?.mean_dim(over, true)?.add_scalar(self.eps)?.rsqrt()?;
-            (mean, inverse)
-        } else {
-            (self.mean.clone(), self.inverse.clone())
-        };
-        let sum_g = g.sum_dim(over, true)?;
-        let standard = x.sub(&mean)?.mul(&inverse)?;
-        let along = g.mul(&standard)?.sum_dim(over, true)?;
-        let scale = weight.map_or_else(|| Ok(inverse.clone()), |w| per_channel(w)?.mul(&inverse))?;
-        let mut grads = Vec::with_capacity(3);
-        grads.push(match x.requires_grad() {
-            true => {
-                let rest = standard.mul(&along.div_scalar(n)?)?.add(&sum_g.div_scalar(n)?)?;
-                Some(g.sub(&rest)?.mul(&scale)?)
-            }
-            false => None,
-        });
-        if weight.is_some() {
-            grads.push(Some(along.reshape(-1)?));
-        }
-        if bias.is_some() {
-            grads.push(Some(sum_g.reshape(-1)?));
-        }
-        Ok(grads)
     }
 }
