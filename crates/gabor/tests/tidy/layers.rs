@@ -9,7 +9,19 @@ const TENSOR: &[&[&str]] = &[
     &["storage", "value"],
     &["tape"],
     &["ops"],
-    &["create", "display", "function", "gradcheck", "index", "operators", "parameter", "random", "read", "testing"],
+    &[
+        "approx",
+        "create",
+        "display",
+        "function",
+        "gradcheck",
+        "index",
+        "operators",
+        "parameter",
+        "random",
+        "read",
+        "testing",
+    ],
 ];
 
 /// Imports that run upward, each with its reason.
