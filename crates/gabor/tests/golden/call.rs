@@ -19,6 +19,8 @@ pub(crate) enum Input {
     Number(f64),
     /// Several tensors.
     List(Vec<Tensor>),
+    /// A list that holds something else.
+    Mixed(String),
 }
 
 /// What an operator is called with.
@@ -53,10 +55,10 @@ impl<'a> Call<'a> {
                 Value::Null => Input::Nothing,
                 Value::String(key) => Input::Tensor(tensor(key)?),
                 Value::Number(number) => Input::Number(number.as_f64().ok_or("an input that is no f64")?),
-                Value::Array(list) => {
-                    let keys = list.iter().map(|key| key.as_str().ok_or("a list input that holds no tensor"));
-                    Input::List(keys.map(|key| tensor(key?)).collect::<Result<_, String>>()?)
-                }
+                Value::Array(list) => match list.iter().map(Value::as_str).collect::<Option<Vec<&str>>>() {
+                    Some(keys) => Input::List(keys.into_iter().map(&mut tensor).collect::<Result<_, String>>()?),
+                    None => Input::Mixed(value.to_string()),
+                },
                 other => return Err(format!("an input {other}")),
             });
         }

