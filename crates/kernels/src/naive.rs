@@ -5,5 +5,6 @@ pub mod copy;
 pub mod elementwise;
 pub mod gemm;
 pub mod norm;
+pub mod optimize;
 pub mod pool;
 pub mod reduce;

@@ -1,12 +1,15 @@
 //! Optimizer steps: one pass over weights, gradients and state.
 //!
 //! The plain loop is PyTorch's single-tensor step, operation by operation in its order, for one element at a time.
-//! The tricks: everything happens in registers between one load and one store of each array, and the hyperparameters
-//! are branches outside of the loop. Moments that have become subnormal are set to zero, since arithmetic
+//! The tricks: everything happens in registers between one load and one store of each array, in vectors, and long arrays
+//! are divided over the threads. Moments that have become subnormal are set to zero, since arithmetic
 //! with subnormal numbers is slow and their effect on a weight is below its rounding.
 
+mod step;
+
 use crate::element::Float;
-use crate::math::{MulAdd, Stepwise};
+use crate::math::MulAdd;
+use step::{Rule, step};
 
 /// Hyperparameters of stochastic gradient descent, named and meant as in `torch.optim.SGD`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,11 +79,44 @@ pub struct Adagrad {
     pub maximize: bool,
 }
 
-/// The gradient as the rules see it: sign and coupled weight decay applied.
-#[inline(always)]
-fn seen<T: Float, M: MulAdd>(g: T, w: T, maximize: bool, decay: T) -> T {
-    let g = if maximize { -g } else { g };
-    if decay == T::ZERO { g } else { w.mul_add::<M>(decay, g) }
+/// What all rules do with a gradient first: its sign and the coupled weight decay.
+#[derive(Clone, Copy)]
+struct Gradient<T> {
+    maximize: bool,
+    decay: T,
+}
+
+impl<T: Float> Gradient<T> {
+    fn new(maximize: bool, decay: f64) -> Self {
+        Gradient { maximize, decay: T::real(decay) }
+    }
+
+    #[inline(always)]
+    fn seen<M: MulAdd>(self, g: T, w: T) -> T {
+        let g = if self.maximize { -g } else { g };
+        if self.decay == T::ZERO { g } else { w.mul_add::<M>(self.decay, g) }
+    }
+}
+
+/// The way from one number to another by a weight, as PyTorch's `lerp`.
+#[derive(Clone, Copy)]
+struct Lerp<T> {
+    weight: T,
+    rest: T,
+    near: bool,
+}
+
+impl<T: Float> Lerp<T> {
+    fn new(weight: f64) -> Self {
+        let t = T::real(weight);
+        Lerp { weight: t, rest: T::ONE - t, near: weight < 0.5 }
+    }
+
+    #[inline(always)]
+    fn between<M: MulAdd>(self, from: T, to: T) -> T {
+        let apart = to - from;
+        if self.near { apart.mul_add::<M>(self.weight, from) } else { to - apart * self.rest }
+    }
 }
 
 /// A moment without subnormal numbers.
@@ -98,23 +134,50 @@ fn normal<T: Float>(v: T) -> T {
 /// # Panics
 /// The slices differ in length, or there is momentum and no buffer.
 pub fn sgd<T: Float>(rule: &Sgd, w: &mut [T], g: &[T], buffer: Option<&mut [T]>, first: bool) {
-    assert_eq!(w.len(), g.len(), "a gradient for each weight");
-    let (lr, decay, momentum) = (T::real(-rule.lr), T::real(rule.weight_decay), T::real(rule.momentum));
+    let plain = Descent { gradient: Gradient::new(rule.maximize, rule.weight_decay), lr: T::real(-rule.lr) };
     if rule.momentum == 0.0 {
-        for (w, &g) in w.iter_mut().zip(g) {
-            *w = seen::<T, Stepwise>(g, *w, rule.maximize, decay).mul_add::<Stepwise>(lr, *w);
-        }
-        return;
+        return step(&plain, g, [w]);
     }
-    let buffer = buffer.expect("momentum needs a buffer");
-    assert_eq!(w.len(), buffer.len(), "a momentum for each weight");
-    let fresh = T::real(1.0 - rule.dampening);
-    for ((w, &g), b) in w.iter_mut().zip(g).zip(buffer) {
-        let g = seen::<T, Stepwise>(g, *w, rule.maximize, decay);
-        let moved = if first { g } else { g.mul_add::<Stepwise>(fresh, *b * momentum) };
+    let momentum = Momentum {
+        plain,
+        momentum: T::real(rule.momentum),
+        fresh: T::real(1.0 - rule.dampening),
+        nesterov: rule.nesterov,
+        first,
+    };
+    step(&momentum, g, [w, buffer.expect("momentum needs a buffer")]);
+}
+
+/// SGD without momentum.
+struct Descent<T> {
+    gradient: Gradient<T>,
+    lr: T,
+}
+
+impl<T: Float> Rule<T> for Descent<T> {
+    #[inline(always)]
+    fn update<M: MulAdd>(&self, g: T, [w, ..]: &mut [T; 4]) {
+        *w = self.gradient.seen::<M>(g, *w).mul_add::<M>(self.lr, *w);
+    }
+}
+
+/// SGD with momentum.
+struct Momentum<T> {
+    plain: Descent<T>,
+    momentum: T,
+    fresh: T,
+    nesterov: bool,
+    first: bool,
+}
+
+impl<T: Float> Rule<T> for Momentum<T> {
+    #[inline(always)]
+    fn update<M: MulAdd>(&self, g: T, [w, b, ..]: &mut [T; 4]) {
+        let g = self.plain.gradient.seen::<M>(g, *w);
+        let moved = if self.first { g } else { g.mul_add::<M>(self.fresh, *b * self.momentum) };
         *b = normal(moved);
-        let step = if rule.nesterov { moved.mul_add::<Stepwise>(momentum, g) } else { moved };
-        *w = step.mul_add::<Stepwise>(lr, *w);
+        let along = if self.nesterov { moved.mul_add::<M>(self.momentum, g) } else { moved };
+        *w = along.mul_add::<M>(self.plain.lr, *w);
     }
 }
 
@@ -122,61 +185,63 @@ pub fn sgd<T: Float>(rule: &Sgd, w: &mut [T], g: &[T], buffer: Option<&mut [T]>,
 /// `m += (1 - beta1) * (g - m); v = beta2 * v + (1 - beta2) * g * g;
 /// w -= lr / (1 - beta1^step) * m / (sqrt(v) / sqrt(1 - beta2^step) + eps)`.
 ///
-/// `step` counts from 1. `m` and `v` start as zeros. With `largest` (AMSGrad) the largest `v` so far takes its place.
+/// `step_number` counts from 1. `m` and `v` start as zeros. With `largest` (AMSGrad) the largest `v` so far takes its place.
 ///
 /// # Panics
 /// The slices differ in length.
 pub fn adam<T: Float>(
     rule: &Adam,
-    step: u64,
+    step_number: u64,
     w: &mut [T],
     g: &[T],
     m: &mut [T],
     v: &mut [T],
     largest: Option<&mut [T]>,
 ) {
-    assert_eq!(w.len(), g.len(), "a gradient for each weight");
-    assert_eq!(w.len(), m.len(), "a first moment for each weight");
-    assert_eq!(w.len(), v.len(), "a second moment for each weight");
-    if let Some(largest) = &largest {
-        assert_eq!(w.len(), largest.len(), "a largest moment for each weight");
-    }
-    let correction1 = 1.0 - libm::pow(rule.beta1, step as f64);
-    let correction2 = 1.0 - libm::pow(rule.beta2, step as f64);
-    let size = T::real(-(rule.lr / correction1));
-    let root = T::real(correction2.sqrt());
-    let (shrink, decay) = if rule.decoupled {
-        (T::real(1.0 - rule.lr * rule.weight_decay), T::ZERO)
-    } else {
-        (T::ONE, T::real(rule.weight_decay))
+    let correction1 = 1.0 - libm::pow(rule.beta1, step_number as f64);
+    let correction2 = 1.0 - libm::pow(rule.beta2, step_number as f64);
+    let (shrink, decay) =
+        if rule.decoupled { (1.0 - rule.lr * rule.weight_decay, 0.0) } else { (1.0, rule.weight_decay) };
+    let moments = Moments {
+        gradient: Gradient::new(rule.maximize, decay),
+        shrink: T::real(shrink),
+        mean: Lerp::new(1.0 - rule.beta1),
+        beta2: T::real(rule.beta2),
+        fresh2: T::real(1.0 - rule.beta2),
+        size: T::real(-(rule.lr / correction1)),
+        root: T::real(correction2.sqrt()),
+        eps: T::real(rule.eps),
+        largest: largest.is_some(),
     };
-    let (fresh1, beta2, fresh2) = (T::real(1.0 - rule.beta1), T::real(rule.beta2), T::real(1.0 - rule.beta2));
-    let near = 1.0 - rule.beta1 < 0.5;
-    let rest1 = T::ONE - fresh1;
-    let eps = T::real(rule.eps);
-    let update = |w: T, g: T, m: &mut T, v: &mut T| {
-        let w = w * shrink;
-        let g = seen::<T, Stepwise>(g, w, rule.maximize, decay);
-        let apart = g - *m;
-        *m = normal(if near { apart.mul_add::<Stepwise>(fresh1, *m) } else { g - apart * rest1 });
-        *v = normal(*v * beta2 + fresh2 * g * g);
-        w
-    };
-    let parts = w.iter_mut().zip(g).zip(m.iter_mut().zip(v));
     match largest {
-        None => {
-            for ((w, &g), (m, v)) in parts {
-                let kept = update(*w, g, m, v);
-                *w = kept + size * *m / (v.sqrt() / root + eps);
-            }
-        }
-        Some(largest) => {
-            for (((w, &g), (m, v)), top) in parts.zip(largest) {
-                let kept = update(*w, g, m, v);
-                *top = if *v > *top || v.nan() { *v } else { *top };
-                *w = kept + size * *m / (top.sqrt() / root + eps);
-            }
-        }
+        None => step(&moments, g, [w, m, v]),
+        Some(largest) => step(&moments, g, [w, m, v, largest]),
+    }
+}
+
+/// Adam and its variants.
+struct Moments<T> {
+    gradient: Gradient<T>,
+    shrink: T,
+    mean: Lerp<T>,
+    beta2: T,
+    fresh2: T,
+    size: T,
+    root: T,
+    eps: T,
+    largest: bool,
+}
+
+impl<T: Float> Rule<T> for Moments<T> {
+    #[inline(always)]
+    fn update<M: MulAdd>(&self, g: T, [w, m, v, top]: &mut [T; 4]) {
+        let kept = *w * self.shrink;
+        let g = self.gradient.seen::<M>(g, kept);
+        *m = normal(self.mean.between::<M>(*m, g));
+        *v = normal((self.fresh2 * g).mul_add::<M>(g, *v * self.beta2));
+        *top = if *v > *top || v.nan() { *v } else { *top };
+        let square = if self.largest { *top } else { *v };
+        *w = kept + self.size * *m / (square.sqrt() / self.root + self.eps);
     }
 }
 
@@ -194,57 +259,135 @@ pub fn rmsprop<T: Float>(
     w: &mut [T],
     g: &[T],
     s: &mut [T],
-    mut mean: Option<&mut [T]>,
-    mut buffer: Option<&mut [T]>,
+    mean: Option<&mut [T]>,
+    buffer: Option<&mut [T]>,
 ) {
-    assert_eq!(w.len(), g.len(), "a gradient for each weight");
-    assert_eq!(w.len(), s.len(), "a mean square for each weight");
-    let n = w.len();
-    assert!(mean.as_ref().is_none_or(|m| m.len() == n), "a mean gradient for each weight");
-    assert!(buffer.as_ref().is_none_or(|b| b.len() == n), "a momentum for each weight");
+    let squares = Squares {
+        gradient: Gradient::new(rule.maximize, rule.weight_decay),
+        lr: T::real(-rule.lr),
+        alpha: T::real(rule.alpha),
+        fresh: T::real(1.0 - rule.alpha),
+        mean: Lerp::new(1.0 - rule.alpha),
+        eps: T::real(rule.eps),
+        momentum: T::real(rule.momentum),
+    };
     assert!(rule.momentum == 0.0 || buffer.is_some(), "momentum needs a buffer");
-    let (lr, decay, momentum) = (T::real(-rule.lr), T::real(rule.weight_decay), T::real(rule.momentum));
-    let (alpha, fresh, eps) = (T::real(rule.alpha), T::real(1.0 - rule.alpha), T::real(rule.eps));
-    let near = 1.0 - rule.alpha < 0.5;
-    for i in 0..n {
-        let g = seen::<T, Stepwise>(g[i], w[i], rule.maximize, decay);
-        let square = normal(s[i] * alpha + fresh * g * g);
-        s[i] = square;
-        let variance = match &mut mean {
-            Some(mean) => {
-                let apart = g - mean[i];
-                mean[i] =
-                    normal(if near { apart.mul_add::<Stepwise>(fresh, mean[i]) } else { g - apart * (T::ONE - fresh) });
-                square - mean[i] * mean[i]
-            }
-            None => square,
-        };
-        let d = variance.sqrt() + eps;
-        match &mut buffer {
-            Some(buffer) if rule.momentum != 0.0 => {
-                let moved = buffer[i] * momentum + g / d;
-                buffer[i] = normal(moved);
-                w[i] = moved.mul_add::<Stepwise>(lr, w[i]);
-            }
-            _ => w[i] = w[i] + lr * g / d,
-        }
+    match (mean, buffer.filter(|_| rule.momentum != 0.0)) {
+        (None, None) => step(&Plain(squares), g, [w, s]),
+        (None, Some(buffer)) => step(&Moving(squares), g, [w, s, buffer]),
+        (Some(mean), None) => step(&Centred(squares), g, [w, s, mean]),
+        (Some(mean), Some(buffer)) => step(&CentredMoving(squares), g, [w, s, mean, buffer]),
+    }
+}
+
+/// What the variants of RMSprop share.
+struct Squares<T> {
+    gradient: Gradient<T>,
+    lr: T,
+    alpha: T,
+    fresh: T,
+    mean: Lerp<T>,
+    eps: T,
+    momentum: T,
+}
+
+impl<T: Float> Squares<T> {
+    /// The gradient as it is seen, with the mean square brought up to date.
+    #[inline(always)]
+    fn square<M: MulAdd>(&self, g: T, w: T, s: &mut T) -> T {
+        let g = self.gradient.seen::<M>(g, w);
+        *s = normal((self.fresh * g).mul_add::<M>(g, *s * self.alpha));
+        g
+    }
+
+    /// The mean square about the mean, which is brought up to date.
+    #[inline(always)]
+    fn about<M: MulAdd>(&self, g: T, s: T, mean: &mut T) -> T {
+        *mean = normal(self.mean.between::<M>(*mean, g));
+        s - *mean * *mean
+    }
+
+    /// The step along a gradient.
+    #[inline(always)]
+    fn along(&self, g: T, w: &mut T, square: T) {
+        *w = *w + self.lr * g / (square.sqrt() + self.eps);
+    }
+
+    /// The step along the momentum.
+    #[inline(always)]
+    fn moved<M: MulAdd>(&self, g: T, w: &mut T, square: T, b: &mut T) {
+        let moved = *b * self.momentum + g / (square.sqrt() + self.eps);
+        *b = normal(moved);
+        *w = moved.mul_add::<M>(self.lr, *w);
+    }
+}
+
+/// RMSprop as it is.
+struct Plain<T>(Squares<T>);
+/// RMSprop with momentum.
+struct Moving<T>(Squares<T>);
+/// RMSprop about the mean gradient.
+struct Centred<T>(Squares<T>);
+/// RMSprop about the mean gradient, with momentum.
+struct CentredMoving<T>(Squares<T>);
+
+impl<T: Float> Rule<T> for Plain<T> {
+    #[inline(always)]
+    fn update<M: MulAdd>(&self, g: T, [w, s, ..]: &mut [T; 4]) {
+        let g = self.0.square::<M>(g, *w, s);
+        self.0.along(g, w, *s);
+    }
+}
+
+impl<T: Float> Rule<T> for Moving<T> {
+    #[inline(always)]
+    fn update<M: MulAdd>(&self, g: T, [w, s, b, _]: &mut [T; 4]) {
+        let g = self.0.square::<M>(g, *w, s);
+        self.0.moved::<M>(g, w, *s, b);
+    }
+}
+
+impl<T: Float> Rule<T> for Centred<T> {
+    #[inline(always)]
+    fn update<M: MulAdd>(&self, g: T, [w, s, mean, _]: &mut [T; 4]) {
+        let g = self.0.square::<M>(g, *w, s);
+        self.0.along(g, w, self.0.about::<M>(g, *s, mean));
+    }
+}
+
+impl<T: Float> Rule<T> for CentredMoving<T> {
+    #[inline(always)]
+    fn update<M: MulAdd>(&self, g: T, [w, s, mean, b]: &mut [T; 4]) {
+        let g = self.0.square::<M>(g, *w, s);
+        self.0.moved::<M>(g, w, self.0.about::<M>(g, *s, mean), b);
     }
 }
 
 /// One step of Adagrad on `w`, in PyTorch's order: `s += g * g; w -= lr / (1 + (step - 1) * lr_decay) * g / (sqrt(s) + eps)`.
 ///
-/// `step` counts from 1. `s` is the sum of squares, from the initial accumulator value.
+/// `step_number` counts from 1. `s` is the sum of squares, from the initial accumulator value.
 ///
 /// # Panics
 /// The slices differ in length.
-pub fn adagrad<T: Float>(rule: &Adagrad, step: u64, w: &mut [T], g: &[T], s: &mut [T]) {
-    assert_eq!(w.len(), g.len(), "a gradient for each weight");
-    assert_eq!(w.len(), s.len(), "a sum of squares for each weight");
-    let lr = T::real(-(rule.lr / (1.0 + (step.saturating_sub(1)) as f64 * rule.lr_decay)));
-    let (decay, eps) = (T::real(rule.weight_decay), T::real(rule.eps));
-    for ((w, &g), s) in w.iter_mut().zip(g).zip(s) {
-        let g = seen::<T, Stepwise>(g, *w, rule.maximize, decay);
-        *s = *s + g * g;
-        *w = *w + lr * g / (s.sqrt() + eps);
+pub fn adagrad<T: Float>(rule: &Adagrad, step_number: u64, w: &mut [T], g: &[T], s: &mut [T]) {
+    let lr = rule.lr / (1.0 + step_number.saturating_sub(1) as f64 * rule.lr_decay);
+    let sums =
+        Sums { gradient: Gradient::new(rule.maximize, rule.weight_decay), lr: T::real(-lr), eps: T::real(rule.eps) };
+    step(&sums, g, [w, s]);
+}
+
+/// Adagrad.
+struct Sums<T> {
+    gradient: Gradient<T>,
+    lr: T,
+    eps: T,
+}
+
+impl<T: Float> Rule<T> for Sums<T> {
+    #[inline(always)]
+    fn update<M: MulAdd>(&self, g: T, [w, s, ..]: &mut [T; 4]) {
+        let g = self.gradient.seen::<M>(g, *w);
+        *s = g.mul_add::<M>(g, *s);
+        *w = *w + self.lr * g / (s.sqrt() + self.eps);
     }
 }
