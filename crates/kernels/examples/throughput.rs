@@ -6,8 +6,9 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use gabor_kernels::elementwise::{Binary, Operand, Unary, binary, unary};
+use gabor_kernels::optimize::{Adam, Sgd};
 use gabor_kernels::pool::{PoolGeometry, avg_pool2d, avg_pool2d_grad, max_pool2d, unpool};
-use gabor_kernels::{copy, isa, par, reduce};
+use gabor_kernels::{copy, isa, optimize, par, reduce};
 
 /// The fastest of many runs, in seconds.
 fn fastest(mut f: impl FnMut()) -> f64 {
@@ -108,6 +109,14 @@ fn main() {
             report("its adjoint", n, 4 * n + 4 * m, adjoint);
             (geo.kernel_h, geo.kernel_w, geo.padding) = (3, 3, (1, 1));
         }
+        let (mut w, mut m, mut v) = (x.clone(), vec![0f32; n], vec![1f32; n]);
+        let rule = Sgd { lr: 0.1, momentum: 0.9, dampening: 0.0, weight_decay: 1e-4, nesterov: false, maximize: false };
+        let sgd = fastest(|| optimize::sgd(&rule, &mut w, black_box(&b), Some(&mut m), false));
+        report("SGD with momentum", n, 20 * n, sgd);
+        let rule =
+            Adam { lr: 0.1, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, decoupled: false, maximize: false };
+        let adam = fastest(|| optimize::adam(&rule, 9, &mut w, black_box(&b), &mut m, &mut v, None));
+        report("Adam", n, 28 * n, adam);
         println!();
     }
 }
