@@ -9,7 +9,7 @@
 
 use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
-use crate::conv_direct::lanes;
+use crate::conv_parts::lanes;
 use crate::element::Float;
 use crate::isa::Isa;
 use crate::par::{self, Shared};

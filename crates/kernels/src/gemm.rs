@@ -8,7 +8,7 @@
 //! cut at a fixed length. Small products skip all of that.
 
 use crate::buffer::Buffer;
-use crate::conv_direct::lanes;
+use crate::conv_parts::lanes;
 use crate::element::Float;
 use crate::isa::{self, Isa};
 use crate::par::{self, Shared};

@@ -11,6 +11,7 @@ pub mod buffer;
 pub mod conv;
 mod conv_clipped;
 mod conv_direct;
+mod conv_parts;
 mod conv_weight;
 pub mod copy;
 pub mod element;

@@ -50,7 +50,7 @@ impl Axis {
     }
 
     /// The elements of the plane of a residue that are inside of the image, and where the first one is in the image.
-    fn inside(&self, residue: usize) -> (std::ops::Range<usize>, usize) {
+    pub(crate) fn inside(&self, residue: usize) -> (std::ops::Range<usize>, usize) {
         let stride = self.stride as isize;
         let lack = self.before - residue as isize;
         let first = ((lack + stride - 1).div_euclid(stride)).clamp(0, self.len as isize);
