@@ -92,6 +92,7 @@ impl<'a> Call<'a> {
     pub(crate) fn list(&self, i: usize) -> Result<Vec<&Tensor>, Refusal> {
         match self.input(i) {
             Input::List(list) => Ok(list.iter().collect()),
+            Input::Mixed(list) => Err(Refusal::Type(format!("input {i} is {list}; expected tensors only"))),
             other => Err(Refusal::Type(format!("input {i} is {other:?}; expected a list of tensors"))),
         }
     }
