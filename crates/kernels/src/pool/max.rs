@@ -45,15 +45,23 @@ impl<T: Float> Loops for Planes<'_, T> {
             }
             return;
         };
-        let (mut framed, mut best, mut place) =
-            (frame.buffer(T::LOWEST), Buffer::filled(frame.columns, T::LOWEST), vec![0i32; frame.columns]);
+        let (mut framed, mut best) = (frame.buffer(T::LOWEST), Buffer::filled(frame.columns, T::LOWEST));
         let (framed, best) = (framed.make_mut(), best.make_mut());
+        let mut place = vec![0i32; frame.columns];
+        let small = (geo.kernel_h, geo.kernel_w, geo.stride.1, geo.dilation) == (2, 2, 2, (1, 1));
+        let mut across = Across::new(geo, &frame, !small);
         for (x, (y, index)) in x.chunks_exact(plane).zip(outputs) {
             let source = frame.source(geo, x, framed);
+            if !small {
+                across.run(geo, source);
+            }
             let rows = y.chunks_exact_mut(geo.out_w).zip(index.chunks_exact_mut(geo.out_w));
             for (oh, (y, index)) in rows.enumerate() {
-                let from = &source[oh * geo.stride.0 * frame.pitch..];
-                windows(geo, from, frame.pitch, best, &mut place);
+                if small {
+                    pairs(&source[oh * geo.stride.0 * frame.pitch..], frame.pitch, geo.in_w, best, &mut place);
+                } else {
+                    across.down(geo, oh, best, &mut place);
+                }
                 y.copy_from_slice(&best[..geo.out_w]);
                 let start = (oh * geo.stride.0) as i64 - geo.padding.0 as i64;
                 let start = start * geo.in_w as i64 - geo.padding.1 as i64;
@@ -88,37 +96,17 @@ fn one<T: Float>(geo: &PoolGeometry, x: &[T], oh: usize, ow: usize) -> (T, i64) 
     (best, place as i64)
 }
 
-/// A row of windows; `x` starts at the first element of the first one.
+/// A row of windows of 2x2 side by side; `x` starts at the first element of the first one.
 #[inline(always)]
-fn windows<T: Float>(geo: &PoolGeometry, x: &[T], pitch: usize, best: &mut [T], place: &mut [i32]) {
-    let plain = geo.dilation == (1, 1);
-    match (geo.kernel_h, geo.kernel_w, geo.stride.1) {
-        (2, 2, 2) if plain => window::<T, 2, 2>(x, pitch, geo.in_w, best, place),
-        (3, 3, 2) if plain => window::<T, 3, 2>(x, pitch, geo.in_w, best, place),
-        (3, 3, 1) if plain => window::<T, 3, 1>(x, pitch, geo.in_w, best, place),
-        (_, _, 1) => taps::<T, 1>(geo, x, pitch, best, place),
-        (_, _, 2) => taps::<T, 2>(geo, x, pitch, best, place),
-        _ => taps::<T, 0>(geo, x, pitch, best, place),
-    }
-}
-
-/// Square windows of side K at distance S, unrolled.
-#[inline(always)]
-fn window<T: Float, const K: usize, const S: usize>(
-    x: &[T],
-    pitch: usize,
-    width: usize,
-    best: &mut [T],
-    place: &mut [i32],
-) {
-    assert!(x.len() >= (K - 1) * pitch + (best.len() - 1) * S + K && place.len() == best.len());
-    // SAFETY: the largest offset is (K - 1) * pitch + (best.len() - 1) * S + K - 1.
+fn pairs<T: Float>(x: &[T], pitch: usize, width: usize, best: &mut [T], place: &mut [i32]) {
+    assert!(x.len() >= pitch + 2 * best.len() && place.len() == best.len());
+    // SAFETY: the largest offset is pitch + 2 * best.len() - 1.
     let at = |offset: usize| unsafe { *x.get_unchecked(offset) };
     for (j, (best, place)) in best.iter_mut().zip(place).enumerate() {
-        let (mut top, mut tap) = (at(j * S), 0);
-        for h in 0..K {
-            for w in 0..K {
-                let v = at(h * pitch + j * S + w);
+        let (mut top, mut tap) = (at(2 * j), 0);
+        for h in 0..2 {
+            for w in 0..2 {
+                let v = at(h * pitch + 2 * j + w);
                 let wins = (v > top) | v.nan();
                 top = if wins { v } else { top };
                 tap = if wins { (h * width + w) as i32 } else { tap };
@@ -128,21 +116,74 @@ fn window<T: Float, const K: usize, const S: usize>(
     }
 }
 
-/// Any windows at distance S (0: as the geometry says), one tap of all of them after the other.
+/// The maxima of the rows of all windows, and their columns within the windows; the maximum of a window is the first largest
+/// (or the last NaN) of those. They are found for the whole framed plane in one go, as if it were one long row.
+struct Across<T: Float> {
+    best: Buffer<T>,
+    place: Vec<i32>,
+    /// Maxima from row to row.
+    pitch: usize,
+}
+
+impl<T: Float> Across<T> {
+    fn new(geo: &PoolGeometry, frame: &Frame, needed: bool) -> Across<T> {
+        let pitch = frame.pitch / geo.stride.1;
+        let len = if needed { (frame.height - 1) * pitch + frame.columns } else { 0 };
+        Across { best: Buffer::filled(len, T::LOWEST), place: vec![0; len], pitch }
+    }
+
+    /// Finds the maxima.
+    #[inline(always)]
+    fn run(&mut self, geo: &PoolGeometry, x: &[T]) {
+        let (best, place) = (self.best.make_mut(), &mut self.place[..]);
+        let taps = (geo.kernel_w, geo.dilation.1);
+        match geo.stride.1 {
+            1 => row_maxima::<T, 1>(x, taps, 1, best, place),
+            2 => row_maxima::<T, 2>(x, taps, 2, best, place),
+            stride => row_maxima::<T, 0>(x, taps, stride, best, place),
+        }
+    }
+
+    /// The maxima of a row of windows and their places.
+    #[inline(always)]
+    fn down(&self, geo: &PoolGeometry, oh: usize, best: &mut [T], place: &mut [i32]) {
+        let columns = best.len();
+        let at = |h: usize| (oh * geo.stride.0 + h * geo.dilation.0) * self.pitch;
+        best.copy_from_slice(&self.best[at(0)..at(0) + columns]);
+        place.copy_from_slice(&self.place[at(0)..at(0) + columns]);
+        for h in 1..geo.kernel_h {
+            let below = (h * geo.dilation.0 * geo.in_w) as i32;
+            let (values, taps) = (&self.best[at(h)..at(h) + columns], &self.place[at(h)..at(h) + columns]);
+            for (((best, place), &v), &tap) in best.iter_mut().zip(place.iter_mut()).zip(values).zip(taps) {
+                let wins = (v > *best) | v.nan();
+                *best = if wins { v } else { *best };
+                *place = if wins { below + tap } else { *place };
+            }
+        }
+    }
+}
+
+/// For each position at distance S (0: the given one) the maximum of `taps.0` elements at distance `taps.1`.
 #[inline(always)]
-fn taps<T: Float, const S: usize>(geo: &PoolGeometry, x: &[T], pitch: usize, best: &mut [T], place: &mut [i32]) {
-    let stride = if S == 0 { geo.stride.1 } else { S };
+fn row_maxima<T: Float, const S: usize>(
+    x: &[T],
+    taps: (usize, usize),
+    stride: usize,
+    best: &mut [T],
+    place: &mut [i32],
+) {
+    let stride = if S == 0 { stride } else { S };
     best.fill(T::LOWEST);
-    for (h, w) in (0..geo.kernel_h).flat_map(|h| (0..geo.kernel_w).map(move |w| (h, w))) {
-        let (h, w) = (h * geo.dilation.0, w * geo.dilation.1);
-        let tap = (h * geo.in_w + w) as i32;
-        let x = &x[h * pitch + w..h * pitch + w + (best.len() - 1) * stride + 1];
+    place.fill(0);
+    for w in 0..taps.0 {
+        let tap = w * taps.1;
+        let x = &x[tap..tap + (best.len() - 1) * stride + 1];
         for (j, (best, place)) in best.iter_mut().zip(place.iter_mut()).enumerate() {
             // SAFETY: j is at most best.len() - 1.
             let v = unsafe { *x.get_unchecked(j * stride) };
             let wins = (v > *best) | v.nan();
             *best = if wins { v } else { *best };
-            *place = if wins { tap } else { *place };
+            *place = if wins { tap as i32 } else { *place };
         }
     }
 }

@@ -213,8 +213,10 @@ impl<T: Float> Loops for Backward<'_, T> {
                 }
                 before = covering.clone();
                 let sums = &mut padded[before_first..before_first + geo.out_w];
-                sums.fill(T::ZERO);
-                for oh in covering {
+                if covering.is_empty() {
+                    sums.fill(T::ZERO);
+                }
+                for (i, oh) in covering.enumerate() {
                     let high = down.count(oh, divisor.include_pad);
                     if high != height {
                         height = high;
@@ -222,7 +224,7 @@ impl<T: Float> Loops for Backward<'_, T> {
                     }
                     let gy = &gy[oh * geo.out_w..(oh + 1) * geo.out_w];
                     for ((sum, &g), &d) in sums.iter_mut().zip(gy).zip(&divisors) {
-                        *sum = *sum + g / d;
+                        *sum = if i == 0 { g / d } else { *sum + g / d };
                     }
                 }
                 match across.stride {
@@ -244,6 +246,15 @@ fn spread<T: Float, const S: usize>(row: &mut [T], padded: &[T], kernel: usize, 
     let steps = row.len() / stride;
     let before_first = padded.len() - steps;
     let sums = &padded[before_first..];
+    if S == 2 && kernel == 2 {
+        row.as_chunks_mut::<2>().0.iter_mut().zip(sums).for_each(|(pair, &s)| *pair = [s, s]);
+        return;
+    }
+    if S == 2 && kernel == 3 {
+        let pairs = row.as_chunks_mut::<2>().0.iter_mut();
+        pairs.zip(sums.iter().zip(padded)).for_each(|(pair, (&s, &left))| *pair = [s + left, s]);
+        return;
+    }
     for phase in 0..stride {
         // Column `phase` of each window; none if the windows have gaps.
         let near = phase < kernel;
