@@ -1,7 +1,7 @@
 //! Statistics of channels and affine maps with them: what normalisation layers are made of. Inputs are `[outer, channels,
 //! inner]`.
 //!
-//! The plain loops: for each channel `c`, the mean and the variance of all `x[o, c, i]`; then `y = x * scale[c] + shift[c]`.
+//! The plain loops: for each channel `c`, the mean and the variance of all `x[o, c, i]`; then `y = (x - mean[c]) * scale[c] + shift[c]`.
 //! Backward, the sums of `g` and of `g * (x - mean[c])`; then `y = (g - a[c] - (x - mean[c]) * b[c]) * scale[c]`.
 //! The tricks: each pass reads memory once. The variance is taken about the mean of a block that is still in the first
 //! cache, and blocks are merged in double precision (Chan, Golub, LeVeque 1979), so a large mean costs no accuracy. Sums
@@ -189,15 +189,15 @@ fn two_sums<T: Float>(g: &[T], x: &[T], m: T) -> (f64, f64) {
     (fold(plain), fold(along))
 }
 
-/// `y = x * scale + shift` with `[scale, shift]` of each channel.
+/// `y = (x - mean) * scale + shift` with `[mean, scale, shift]` of each channel.
 ///
 /// # Panics
 /// A slice has another length than the extent says.
-pub fn affine<T: Float>(x: &[T], coefficients: &[[T; 2]], extent: Channels, y: &mut [T]) {
+pub fn affine<T: Float>(x: &[T], coefficients: &[[T; 3]], extent: Channels, y: &mut [T]) {
     assert_eq!((x.len(), y.len()), (extent.numel(), extent.numel()), "input and result have the extent");
-    map(coefficients, extent, y, |start, &[scale, shift], y| {
+    map(coefficients, extent, y, |start, &[mean, scale, shift], y| {
         for (y, &x) in y.iter_mut().zip(&x[start..]) {
-            *y = x.times(scale).plus(shift);
+            *y = x.minus(mean).times(scale).plus(shift);
         }
     });
 }
@@ -269,7 +269,7 @@ mod tests {
 
         let (mut y, mut z) = (vec![T::ZERO; n], vec![T::ZERO; n]);
         let c = numbers::<T>(4 * extent.channels, 3);
-        affine(&x, c[..2 * extent.channels].as_chunks().0, extent, &mut y);
+        affine(&x, c[..3 * extent.channels].as_chunks().0, extent, &mut y);
         naive::affine(&x, &c, extent, &mut z);
         y.iter().zip(&z).for_each(|(a, b)| close(a.f(), b.f(), tolerance));
         gradient(&g, &x, c.as_chunks().0, extent, &mut y);
@@ -309,7 +309,7 @@ mod tests {
             par::set_num_threads(threads);
             let (mut statistics, mut y) = (vec![0.0; 24], vec![0.0; x.len()]);
             moments(&x, extent, &mut statistics);
-            affine(&x, numbers::<f32>(24, 6).as_chunks().0, extent, &mut y);
+            affine(&x, numbers::<f32>(36, 6).as_chunks().0, extent, &mut y);
             par::set_num_threads(before);
             (statistics, y)
         };

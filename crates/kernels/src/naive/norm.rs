@@ -31,8 +31,8 @@ pub fn gradient_sums<T: Float>(g: &[T], x: &[T], mean: &[T], extent: Channels) -
 /// Twin of [`crate::norm::affine`].
 pub fn affine<T: Float>(x: &[T], c: &[T], extent: Channels, y: &mut [T]) {
     for (i, y) in y.iter_mut().enumerate() {
-        let at = 2 * (i / extent.inner % extent.channels);
-        *y = T::real(x[i].f() * c[at].f() + c[at + 1].f());
+        let at = 3 * (i / extent.inner % extent.channels);
+        *y = T::real((x[i].f() - c[at].f()) * c[at + 1].f() + c[at + 2].f());
     }
 }
 

@@ -44,9 +44,12 @@ impl Tensor {
             let (weight, bias) = (coefficients::<T>(weight)?, coefficients::<T>(bias)?);
             let line = |(c, s): (usize, &[f64])| {
                 let scale = at(&weight, c, 1.0) / (s[1] + eps).sqrt();
-                [T::of_f64(scale), T::of_f64(at(&bias, c, 0.0) - s[0] * scale)]
+                let mean = T::of_f64(s[0]);
+                // What the mean lost when it was rounded goes into the shift.
+                let lost = s[0] - Element::to_f64(mean);
+                [mean, T::of_f64(scale), T::of_f64(at(&bias, c, 0.0) - lost * scale)]
             };
-            let lines: Vec<[T; 2]> = statistics.chunks_exact(2).enumerate().map(line).collect();
+            let lines: Vec<[T; 3]> = statistics.chunks_exact(2).enumerate().map(line).collect();
             Value::build(op, self.shape(), |y: &mut [T]| norm::affine(x.slice(), &lines, extent, y))?
         });
         let [mean, var] = [0, 1].map(|k| statistics.iter().skip(k).step_by(2).copied().collect::<Vec<f64>>());
@@ -74,7 +77,7 @@ impl Tensor {
         let x = self.value.contiguous()?;
         let value = dispatch!(float op, self.dtype(), T => {
             let pairs = scale.to_vec::<T>()?.into_iter().zip(shift.to_vec::<T>()?);
-            let lines: Vec<[T; 2]> = pairs.map(|(scale, shift)| [scale, shift]).collect();
+            let lines: Vec<[T; 3]> = pairs.map(|(scale, shift)| [T::default(), scale, shift]).collect();
             Value::build(op, self.shape(), |y: &mut [T]| norm::affine(x.slice(), &lines, extent, y))?
         });
         Ok(record(value, &[self, scale, shift], || ChannelAffine { x: self.clone(), scale: scale.clone() }))
