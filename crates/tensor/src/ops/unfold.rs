@@ -80,7 +80,7 @@ fn plain(x: &Tensor, (kernel, dilation, padding, stride): (Pair, Pair, Pair, Pai
     let channels = x.dims()[x.rank() - 3];
     let taps = channels * kernel.h * kernel.w;
     let one_hot = Tensor::eye(taps)?.to_dtype(crate::DType::F64)?;
-    let kernels = one_hot.reshape(&crate::Shape::from([taps, channels, kernel.h, kernel.w]))?;
+    let kernels = one_hot.reshape(crate::Shape::from([taps, channels, kernel.h, kernel.w]))?;
     let options = crate::Conv2dOptions::new().stride(stride).padding(padding).dilation(dilation);
     x.conv2d(&kernels, None, &options)?.flatten(-2, -1)
 }
