@@ -1,40 +1,77 @@
 //! Pooling to a given output size.
 //!
 //! The plain loop: output pixel `i` of `out` folds the input pixels from `floor(i * in / out)` to `ceil((i + 1) * in / out)`.
+//! The tricks: the mean of whole planes is a row sum, and sizes that divide each other are an ordinary pooling. Planes are
+//! divided over the threads.
 
 use std::ops::Range;
 
 use crate::element::Float;
+use crate::pool::{self, PoolGeometry};
+use crate::{par, reduce};
+
+/// Sizes of an adaptive pooling.
+#[derive(Clone, Copy)]
+struct Sizes {
+    planes: usize,
+    input: (usize, usize),
+    output: (usize, usize),
+}
+
+impl Sizes {
+    /// Panics unless the slices belong to the sizes.
+    fn new(planes: usize, input: (usize, usize), output: (usize, usize), x: usize, y: usize) -> Sizes {
+        assert_eq!(x, planes * input.0 * input.1, "the input has planes * in_h * in_w elements");
+        assert_eq!(y, planes * output.0 * output.1, "the output has planes * out_h * out_w elements");
+        assert!(x > 0 || y == 0, "windows need input planes that are not empty");
+        Sizes { planes, input, output }
+    }
+
+    /// Elements of an input plane and of an output plane.
+    fn plane(self) -> (usize, usize) {
+        (self.input.0 * self.input.1, self.output.0 * self.output.1)
+    }
+
+    /// About how many operations a plane takes.
+    fn work(self) -> usize {
+        let (plane, out) = self.plane();
+        8 * (plane + 4 * out)
+    }
+
+    /// The ordinary pooling that this is, if sizes divide and there is more than one window.
+    fn ordinary(self) -> Option<PoolGeometry> {
+        let (h, w) = (self.input.0.checked_div(self.output.0)?, self.input.1.checked_div(self.output.1)?);
+        let fits = self.input == (h * self.output.0, w * self.output.1) && self.output != (1, 1);
+        fits.then_some(PoolGeometry {
+            planes: self.planes,
+            in_h: self.input.0,
+            in_w: self.input.1,
+            kernel_h: h,
+            kernel_w: w,
+            stride: (h, w),
+            padding: (0, 0),
+            dilation: (1, 1),
+            out_h: self.output.0,
+            out_w: self.output.1,
+        })
+    }
+
+    /// Calls `f` for each output pixel of a plane with its position and its window.
+    fn each(self, mut f: impl FnMut(usize, Range<usize>, Range<usize>)) {
+        for oh in 0..self.output.0 {
+            for ow in 0..self.output.1 {
+                let rows = window(oh, self.input.0, self.output.0);
+                f(oh * self.output.1 + ow, rows, window(ow, self.input.1, self.output.1));
+            }
+        }
+    }
+}
 
 /// The input pixels of one output pixel along one axis.
 fn window(at: usize, input: usize, output: usize) -> Range<usize> {
     let start = at / output * input + at % output * input / output;
     let end = 1 + ((at + 1) * input - 1) / output;
     start..end
-}
-
-/// Panics unless the slices belong to these sizes.
-fn check(planes: usize, input: (usize, usize), output: (usize, usize), x: usize, y: usize) {
-    assert_eq!(x, planes * input.0 * input.1, "the input has planes * in_h * in_w elements");
-    assert_eq!(y, planes * output.0 * output.1, "the output has planes * out_h * out_w elements");
-    assert!(x > 0 || y == 0, "windows need input planes that are not empty");
-}
-
-/// Calls `f` for each output pixel with its position, the number of its plane and its window.
-fn each(
-    planes: usize,
-    input: (usize, usize),
-    output: (usize, usize),
-    mut f: impl FnMut(usize, usize, Range<usize>, Range<usize>),
-) {
-    for plane in 0..planes {
-        for oh in 0..output.0 {
-            for ow in 0..output.1 {
-                let at = (plane * output.0 + oh) * output.1 + ow;
-                f(at, plane, window(oh, input.0, output.0), window(ow, input.1, output.1));
-            }
-        }
-    }
 }
 
 /// The mean of each window.
@@ -50,17 +87,28 @@ pub fn adaptive_avg_pool2d<T: Float>(
     x: &[T],
     y: &mut [T],
 ) {
-    check(planes, (in_h, in_w), (out_h, out_w), x.len(), y.len());
-    each(planes, (in_h, in_w), (out_h, out_w), |at, plane, rows, columns| {
-        let count = T::real((rows.len() * columns.len()) as f64);
-        let mut sum = T::ZERO;
-        for h in rows {
-            let row = (plane * in_h + h) * in_w;
-            for &v in &x[row + columns.start..row + columns.end] {
-                sum = sum + v;
+    let sizes = Sizes::new(planes, (in_h, in_w), (out_h, out_w), x.len(), y.len());
+    let (plane, out) = sizes.plane();
+    if out == 1 {
+        reduce::sum(x, planes, plane, 1, y);
+        let count = T::real(plane as f64);
+        return y.iter_mut().for_each(|y| *y = *y / count);
+    }
+    if let Some(geo) = sizes.ordinary() {
+        return pool::avg_pool2d(&geo, true, None, x, y);
+    }
+    par::for_each_chunk(y, out, sizes.work(), |i, y| {
+        let x = &x[i * plane..(i + 1) * plane];
+        sizes.each(|at, rows, columns| {
+            let count = T::real((rows.len() * columns.len()) as f64);
+            let mut sum = T::ZERO;
+            for h in rows {
+                for &v in &x[h * in_w + columns.start..h * in_w + columns.end] {
+                    sum = sum + v;
+                }
             }
-        }
-        y[at] = sum / count;
+            y[at] = sum / count;
+        });
     });
 }
 
@@ -77,16 +125,25 @@ pub fn adaptive_avg_pool2d_grad<T: Float>(
     gy: &[T],
     gx: &mut [T],
 ) {
-    check(planes, (in_h, in_w), (out_h, out_w), gx.len(), gy.len());
-    gx.fill(T::ZERO);
-    each(planes, (in_h, in_w), (out_h, out_w), |at, plane, rows, columns| {
-        let v = gy[at] / T::real((rows.len() * columns.len()) as f64);
-        for h in rows {
-            let row = (plane * in_h + h) * in_w;
-            for gx in &mut gx[row + columns.start..row + columns.end] {
-                *gx = *gx + v;
-            }
+    let sizes = Sizes::new(planes, (in_h, in_w), (out_h, out_w), gx.len(), gy.len());
+    let (plane, out) = sizes.plane();
+    if let Some(geo) = sizes.ordinary() {
+        return pool::avg_pool2d_grad(&geo, true, None, gy, gx);
+    }
+    par::for_each_chunk(gx, plane, sizes.work(), |i, gx| {
+        let gy = &gy[i * out..(i + 1) * out];
+        if let [g] = gy {
+            return gx.fill(*g / T::real(plane as f64));
         }
+        gx.fill(T::ZERO);
+        sizes.each(|at, rows, columns| {
+            let v = gy[at] / T::real((rows.len() * columns.len()) as f64);
+            for h in rows {
+                for gx in &mut gx[h * in_w + columns.start..h * in_w + columns.end] {
+                    *gx = *gx + v;
+                }
+            }
+        });
     });
 }
 
@@ -105,19 +162,25 @@ pub fn adaptive_max_pool2d<T: Float>(
     y: &mut [T],
     index: &mut [i64],
 ) {
-    check(planes, (in_h, in_w), (out_h, out_w), x.len(), y.len());
+    let sizes = Sizes::new(planes, (in_h, in_w), (out_h, out_w), x.len(), y.len());
     assert_eq!(index.len(), y.len(), "an index for each output");
-    each(planes, (in_h, in_w), (out_h, out_w), |at, plane, rows, columns| {
-        let x = &x[plane * in_h * in_w..(plane + 1) * in_h * in_w];
-        let (mut best, mut place) = (T::LOWEST, rows.start * in_w + columns.start);
-        for h in rows {
-            for w in columns.clone() {
-                let v = x[h * in_w + w];
-                if v > best || v.nan() {
-                    (best, place) = (v, h * in_w + w);
+    let (plane, out) = sizes.plane();
+    if let Some(geo) = sizes.ordinary() {
+        return pool::max_pool2d(&geo, x, y, index);
+    }
+    par::for_each_chunk2(y, out, index, out, sizes.work(), |i, y, index| {
+        let x = &x[i * plane..(i + 1) * plane];
+        sizes.each(|at, rows, columns| {
+            let (mut best, mut place) = (T::LOWEST, rows.start * in_w + columns.start);
+            for h in rows {
+                for w in columns.clone() {
+                    let v = x[h * in_w + w];
+                    if v > best || v.nan() {
+                        (best, place) = (v, h * in_w + w);
+                    }
                 }
             }
-        }
-        (y[at], index[at]) = (best, place as i64);
+            (y[at], index[at]) = (best, place as i64);
+        });
     });
 }

@@ -6,6 +6,7 @@
 //! copied.) Maxima are found in the rows of windows first, then among the rows. The adjoint of the mean adds rows first and spreads the sums over columns then, so each element of
 //! the input is written once. Planes are divided over the threads.
 
+mod halve;
 mod max;
 mod mean;
 
@@ -161,7 +162,7 @@ impl Frame {
         }
         let pitch = width.max(geo.in_w + geo.padding.1).next_multiple_of(geo.stride.1);
         let len = pitch.checked_mul(height.max(geo.in_h + geo.padding.0))?;
-        (len <= 64 * 1024 + 4 * geo.in_h * geo.in_w).then_some(Frame { columns, height, pitch, len })
+        (len <= 512 + 3 * geo.in_h * geo.in_w).then_some(Frame { columns, height, pitch, len })
     }
 
     /// A framed plane, all of it `around`.

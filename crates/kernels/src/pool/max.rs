@@ -1,6 +1,6 @@
 //! Max-pooling.
 
-use super::{Frame, PoolGeometry, planes_per_chunk};
+use super::{Frame, PoolGeometry, halve, planes_per_chunk};
 use crate::buffer::Buffer;
 use crate::element::Float;
 use crate::math::{Loops, MulAdd, vectorised};
@@ -35,6 +35,9 @@ impl<T: Float> Loops for Planes<'_, T> {
     fn run<M: MulAdd>(self) {
         let Planes { geo, x, y, index } = self;
         let (plane, out) = geo.plane();
+        if halve::fits(geo) {
+            return halve::max(geo, x, y, index);
+        }
         let outputs = y.chunks_exact_mut(out).zip(index.chunks_exact_mut(out));
         // Places within a window are counted in 32 bits.
         let Some(frame) = Frame::new(geo).filter(|_| plane <= i32::MAX as usize) else {
