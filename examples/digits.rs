@@ -68,7 +68,7 @@ fn count_right(y_hat: &Tensor, y: &Tensor) -> Result<f64> {
 
 fn main() -> Result<()> {
     let line = CommandLine::read("--epochs N --seed S --save FILE --load FILE")?;
-    let (epochs, seed) = (line.number("--epochs", 12)?, line.number("--seed", 0)?);
+    let (epochs, seed) = (line.number("--epochs", 20)?, line.number("--seed", 0)?);
     manual_seed(seed);
     let net = cnn()?;
     println!("{} parameters, seed {seed}", net.num_parameters());
