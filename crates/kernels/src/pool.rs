@@ -148,12 +148,9 @@ struct Frame {
 }
 
 impl Frame {
-    /// Lanes that output columns are rounded up to.
-    const LANES: usize = 16;
-
-    /// The frame for planes of a geometry; none if it would be much larger than the plane.
-    fn new(geo: &PoolGeometry) -> Option<Frame> {
-        let columns = geo.out_w.next_multiple_of(Frame::LANES);
+    /// The frame for planes of a geometry, with columns rounded up to `lanes`; none if it would be much larger than the plane.
+    fn new(geo: &PoolGeometry, lanes: usize) -> Option<Frame> {
+        let columns = geo.out_w.next_multiple_of(if geo.out_w > 4 { lanes } else { 4 });
         let width = (columns - 1) * geo.stride.1 + (geo.kernel_w - 1) * geo.dilation.1 + 1;
         let height = (geo.out_h - 1) * geo.stride.0 + (geo.kernel_h - 1) * geo.dilation.0 + 1;
         let fits = width <= geo.in_w && height <= geo.in_h && geo.in_w.is_multiple_of(geo.stride.1);

@@ -40,7 +40,7 @@ impl<T: Float> Loops for Planes<'_, T> {
         }
         let outputs = y.chunks_exact_mut(out).zip(index.chunks_exact_mut(out));
         // Places within a window are counted in 32 bits.
-        let Some(frame) = Frame::new(geo).filter(|_| plane <= i32::MAX as usize) else {
+        let Some(frame) = Frame::new(geo, 4).filter(|_| plane <= i32::MAX as usize) else {
             for (x, (y, index)) in x.chunks_exact(plane).zip(outputs) {
                 for (at, (y, index)) in y.iter_mut().zip(index).enumerate() {
                     (*y, *index) = one(geo, x, at / geo.out_w, at % geo.out_w);
@@ -48,34 +48,34 @@ impl<T: Float> Loops for Planes<'_, T> {
             }
             return;
         };
-        let (mut framed, mut best) = (frame.buffer(T::LOWEST), Buffer::filled(frame.columns, T::LOWEST));
-        let (framed, best) = (framed.make_mut(), best.make_mut());
-        let mut place = vec![0i32; frame.columns];
-        let small = (geo.kernel_h, geo.kernel_w, geo.stride.1, geo.dilation) == (2, 2, 2, (1, 1));
-        let mut across = Across::new(geo, &frame, !small);
+        let mut framed = frame.buffer(T::LOWEST);
+        let framed = framed.make_mut();
+        let mut maxima = Maxima::new(geo, &frame);
         for (x, (y, index)) in x.chunks_exact(plane).zip(outputs) {
             let source = frame.source(geo, x, framed);
-            if !small {
-                across.run(geo, source);
+            maxima.across(geo, source);
+            if maxima.flat {
+                maxima.down(geo, 0);
             }
             let rows = y.chunks_exact_mut(geo.out_w).zip(index.chunks_exact_mut(geo.out_w));
             for (oh, (y, index)) in rows.enumerate() {
-                if small {
-                    pairs(&source[oh * geo.stride.0 * frame.pitch..], frame.pitch, geo.in_w, best, &mut place);
-                } else {
-                    across.down(geo, oh, best, &mut place);
+                let at = oh * geo.stride.0 * maxima.pitch;
+                if !maxima.flat {
+                    maxima.down(geo, at);
                 }
-                y.copy_from_slice(&best[..geo.out_w]);
+                let at = if maxima.flat { at } else { 0 };
                 let start = (oh * geo.stride.0) as i64 - geo.padding.0 as i64;
                 let start = start * geo.in_w as i64 - geo.padding.1 as i64;
-                for (ow, (index, &place)) in index.iter_mut().zip(&place).enumerate() {
+                let found = maxima.best[at..].iter().zip(&maxima.place[at..]);
+                for (ow, ((y, index), (&best, &place))) in y.iter_mut().zip(index).zip(found).enumerate() {
+                    *y = best;
                     *index = start + (ow * geo.stride.1) as i64 + i64::from(place);
                 }
-                // The frame is minus infinity: where that is the result, the place may lie outside.
-                if y.iter().fold(false, |any, &v| any | (v == T::LOWEST)) {
-                    for (ow, (y, index)) in y.iter_mut().zip(index).enumerate().filter(|(_, (v, _))| **v == T::LOWEST) {
-                        (*y, *index) = one(geo, x, oh, ow);
-                    }
+            }
+            // The frame is minus infinity: where that is the result, the place may lie outside.
+            if y.iter().fold(false, |any, &v| any | (v == T::LOWEST)) {
+                for (at, (y, index)) in y.iter_mut().zip(index).enumerate().filter(|(_, (v, _))| **v == T::LOWEST) {
+                    (*y, *index) = one(geo, x, at / geo.out_w, at % geo.out_w);
                 }
             }
         }
@@ -99,46 +99,40 @@ fn one<T: Float>(geo: &PoolGeometry, x: &[T], oh: usize, ow: usize) -> (T, i64) 
     (best, place as i64)
 }
 
-/// A row of windows of 2x2 side by side; `x` starts at the first element of the first one.
-#[inline(always)]
-fn pairs<T: Float>(x: &[T], pitch: usize, width: usize, best: &mut [T], place: &mut [i32]) {
-    assert!(x.len() >= pitch + 2 * best.len() && place.len() == best.len());
-    // SAFETY: the largest offset is pitch + 2 * best.len() - 1.
-    let at = |offset: usize| unsafe { *x.get_unchecked(offset) };
-    for (j, (best, place)) in best.iter_mut().zip(place).enumerate() {
-        let (mut top, mut tap) = (at(2 * j), 0);
-        for h in 0..2 {
-            for w in 0..2 {
-                let v = at(h * pitch + 2 * j + w);
-                let wins = (v > top) | v.nan();
-                top = if wins { v } else { top };
-                tap = if wins { (h * width + w) as i32 } else { tap };
-            }
-        }
-        (*best, *place) = (top, tap);
-    }
-}
-
-/// The maxima of the rows of all windows, and their columns within the windows; the maximum of a window is the first largest
-/// (or the last NaN) of those. They are found for the whole framed plane in one go, as if it were one long row.
-struct Across<T: Float> {
+/// Maxima of windows in two steps: first those of the rows of all windows, with their columns within the windows, then of
+/// each window the first largest (or the last NaN) of those. A framed plane is one long row for the first step, and
+/// for the second one too if its rows are short.
+struct Maxima<T: Float> {
+    row_best: Buffer<T>,
+    row_place: Vec<i32>,
     best: Buffer<T>,
     place: Vec<i32>,
     /// Maxima from row to row.
     pitch: usize,
+    /// Whether the second step takes all rows at once, even those where no window starts.
+    flat: bool,
 }
 
-impl<T: Float> Across<T> {
-    fn new(geo: &PoolGeometry, frame: &Frame, needed: bool) -> Across<T> {
+impl<T: Float> Maxima<T> {
+    fn new(geo: &PoolGeometry, frame: &Frame) -> Maxima<T> {
         let pitch = frame.pitch / geo.stride.1;
-        let len = if needed { (frame.height - 1) * pitch + frame.columns } else { 0 };
-        Across { best: Buffer::filled(len, T::LOWEST), place: vec![0; len], pitch }
+        let rows = (frame.height - 1) * pitch + frame.columns;
+        let flat = geo.stride.0 == 1 || pitch * geo.stride.0 <= 128;
+        let found = if flat { (geo.out_h - 1) * geo.stride.0 * pitch + frame.columns } else { frame.columns };
+        Maxima {
+            row_best: Buffer::filled(rows, T::LOWEST),
+            row_place: vec![0; rows],
+            best: Buffer::filled(found, T::LOWEST),
+            place: vec![0; found],
+            pitch,
+            flat,
+        }
     }
 
-    /// Finds the maxima.
+    /// The first step.
     #[inline(always)]
-    fn run(&mut self, geo: &PoolGeometry, x: &[T]) {
-        let (best, place) = (self.best.make_mut(), &mut self.place[..]);
+    fn across(&mut self, geo: &PoolGeometry, x: &[T]) {
+        let (best, place) = (self.row_best.make_mut(), &mut self.row_place[..]);
         let taps = (geo.kernel_w, geo.dilation.1);
         match geo.stride.1 {
             1 => row_maxima::<T, 1>(x, taps, 1, best, place),
@@ -147,16 +141,17 @@ impl<T: Float> Across<T> {
         }
     }
 
-    /// The maxima of a row of windows and their places.
+    /// The second step, for the windows from position `at` of the rows on.
     #[inline(always)]
-    fn down(&self, geo: &PoolGeometry, oh: usize, best: &mut [T], place: &mut [i32]) {
-        let columns = best.len();
-        let at = |h: usize| (oh * geo.stride.0 + h * geo.dilation.0) * self.pitch;
-        best.copy_from_slice(&self.best[at(0)..at(0) + columns]);
-        place.copy_from_slice(&self.place[at(0)..at(0) + columns]);
+    fn down(&mut self, geo: &PoolGeometry, at: usize) {
+        let (best, place) = (self.best.make_mut(), &mut self.place[..]);
+        let n = best.len();
+        best.copy_from_slice(&self.row_best[at..at + n]);
+        place.copy_from_slice(&self.row_place[at..at + n]);
         for h in 1..geo.kernel_h {
             let below = (h * geo.dilation.0 * geo.in_w) as i32;
-            let (values, taps) = (&self.best[at(h)..at(h) + columns], &self.place[at(h)..at(h) + columns]);
+            let at = at + h * geo.dilation.0 * self.pitch;
+            let (values, taps) = (&self.row_best[at..at + n], &self.row_place[at..at + n]);
             for (((best, place), &v), &tap) in best.iter_mut().zip(place.iter_mut()).zip(values).zip(taps) {
                 let wins = (v > *best) | v.nan();
                 *best = if wins { v } else { *best };

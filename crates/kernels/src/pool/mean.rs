@@ -63,7 +63,7 @@ impl<T: Float> Loops for Forward<'_, T> {
         let (down, across) = (geo.down(), geo.across());
         let high = |oh: usize| down.count(oh, divisor.include_pad);
         let wide = |ow: usize| across.count(ow, divisor.include_pad);
-        let Some(frame) = Frame::new(geo) else {
+        let Some(frame) = Frame::new(geo, 16) else {
             for (x, y) in x.chunks_exact(plane).zip(y.chunks_exact_mut(out)) {
                 for (at, y) in y.iter_mut().enumerate() {
                     let (oh, ow) = (at / geo.out_w, at % geo.out_w);
