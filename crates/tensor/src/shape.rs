@@ -25,7 +25,8 @@ pub struct Shape(pub(crate) Sizes);
 impl Shape {
     /// The number of elements; 1 for a scalar.
     pub fn numel(&self) -> usize {
-        self.0.iter().product()
+        // Wraps only beside a 0, which makes the product right again: other shapes are checked when they are made.
+        self.0.iter().fold(1, |n: usize, &size| n.wrapping_mul(size))
     }
 
     /// The number of elements, or an error if it (or its size in bytes) overflows.

@@ -113,3 +113,26 @@ fn operators_panic_with_the_text_of_the_method() {
         assert_eq!(*text, result.as_ref().map(Tensor::shape).unwrap_err().to_string());
     }
 }
+
+#[test]
+fn paddings_beyond_all_bounds_are_errors_and_never_panics() {
+    let shapes = [zeros([2, 3]), zeros([0, 3]), zeros([2, 0])];
+    let modes = [PadMode::Constant(0.0), PadMode::Reflect, PadMode::Replicate, PadMode::Circular];
+    let huge = isize::MAX / 2;
+    let pads = [
+        [huge, 0],
+        [isize::MAX, isize::MAX],
+        [isize::MIN, isize::MIN],
+        [isize::MIN, isize::MAX],
+        [0, isize::MAX],
+        [-4, 4],
+        [-2, -2],
+    ];
+    for (x, mode, pad) in shapes.iter().flat_map(|x| modes.map(|m| (x, m))).flat_map(|(x, m)| pads.map(|p| (x, m, p))) {
+        // Without elements, and only then, a huge shape needs no memory.
+        match x.pad(&pad, mode) {
+            Ok(y) => assert!(y.numel() == 0, "{mode:?} {pad:?} of {:?} gave {:?}", x.shape(), y.shape()),
+            Err(error) => assert!(error.to_string().starts_with("pad: "), "{error}"),
+        }
+    }
+}

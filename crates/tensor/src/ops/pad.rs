@@ -172,6 +172,7 @@ impl Tensor {
 }
 
 fn framed<T: Element>(x: &Tensor, starts: &[usize], shape: &Shape, value: f64) -> Result<Value> {
+    shape.checked_numel("pad")?;
     let source = x.value.contiguous()?;
     let mut part = Layout::contiguous(shape.clone());
     for (axis, &start) in starts.iter().enumerate() {
