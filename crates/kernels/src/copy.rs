@@ -3,10 +3,14 @@
 //! The plain loop: for each index in row-major order, `dst[next] = src[offset + sum(index * stride)]`.
 //! The tricks: sizes of 1 are dropped and neighbouring axes that lie in order are merged, so that most views end with one
 //! or two axes; an inner stride of 1 copies whole runs, an inner stride of 0 fills them, and when the second last axis is
-//! the one that lies close together (a transpose) the two inner axes are copied in small square blocks.
+//! the one that lies close together (a transpose) the two inner axes are copied in small square blocks. The outermost axis
+//! is divided over the threads.
 
 use crate::element::Element;
+use crate::par;
 
+/// Elements of one piece of work for a thread.
+const PIECE: usize = 16 * 1024;
 /// Side of the square blocks in which a transpose is copied.
 const BLOCK: usize = 16;
 
@@ -26,7 +30,19 @@ pub fn copy_strided<T: Element>(src: &[T], offset: usize, shape: &[usize], strid
     assert!(offset + reach < src.len(), "the view lies inside of the source");
     let src = &src[offset..];
     let axes = merge(shape, strides);
-    walk(src, &axes, dst);
+    let Some((&(n, s), rest)) = axes.split_first() else {
+        dst[0] = src[0];
+        return;
+    };
+    // The outermost axis is divided over the threads, in whole blocks if the two axes are a transpose.
+    let part = dst.len() / n;
+    let least = if rest.len() == 1 { BLOCK } else { 1 };
+    let rows = (PIECE / part).max(least).min(n);
+    par::for_each_chunk(dst, rows * part, 8 * rows * part, |i, dst| {
+        let mut axes = axes.clone();
+        axes[0].0 = dst.len() / part;
+        walk(&src[i * rows * s..], &axes, dst);
+    });
 }
 
 /// The axes without those of size 1 and with those merged that one stride can walk.
@@ -71,10 +87,8 @@ fn transpose<T: Element>(src: &[T], (n, s): (usize, usize), (m, t): (usize, usiz
         for j0 in (0..m).step_by(BLOCK) {
             for i in i0..(i0 + BLOCK).min(n) {
                 let row = &mut dst[i * m + j0..i * m + (j0 + BLOCK).min(m)];
-                let from = &src[i * s + j0 * t..];
-                for (j, d) in row.iter_mut().enumerate() {
-                    *d = from[j * t];
-                }
+                let from = src[i * s + j0 * t..].iter().step_by(t);
+                row.iter_mut().zip(from).for_each(|(d, &v)| *d = v);
             }
         }
     }
