@@ -3,13 +3,14 @@
 //! `cargo run --release --example digits`, with `-- --save FILE` to keep the net and `-- --load FILE` to use it again.
 
 use std::io::{IsTerminal, Write, stdout};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use gabor::io;
 use gabor::prelude::*;
 
 mod options;
-use options::CommandLine;
+use options::{CommandLine, report};
 
 /// PyTorch: nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), ...). The images have one channel and 8x8 pixels.
 fn cnn() -> Result<Sequential> {
@@ -66,7 +67,7 @@ fn count_right(y_hat: &Tensor, y: &Tensor) -> Result<f64> {
     y_hat.detach().argmax(Some(1), false)?.eq(y)?.to_dtype(DType::F32)?.sum()?.item()
 }
 
-fn main() -> Result<()> {
+fn run() -> Result<()> {
     let line = CommandLine::read("--epochs N --seed S --save FILE --load FILE")?;
     let (epochs, seed) = (line.number("--epochs", 20)?, line.number("--seed", 0)?);
     manual_seed(seed);
@@ -91,4 +92,8 @@ fn main() -> Result<()> {
     println!("{right} of {} test images right, logits {bits:016x}", test.len());
     println!("test accuracy {:.3}", right / test.len() as f64);
     Ok(())
+}
+
+fn main() -> ExitCode {
+    report(run())
 }

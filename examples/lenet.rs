@@ -2,13 +2,14 @@
 //!
 //! `cargo run --release --example lenet -- --data-dir DIR` reads torchvision's layout, `DIR/MNIST/raw/train-images-idx3-ubyte.gz`.
 
+use std::process::ExitCode;
 use std::time::Instant;
 
 use gabor::io;
 use gabor::prelude::*;
 
 mod options;
-use options::CommandLine;
+use options::{CommandLine, report};
 
 const USAGE: &str = "--data mnist|fashion-mnist --data-dir DIR --epochs N --batch-size B --lr L \
     --variant sigmoid-avg|relu-max --seed S --save FILE --load FILE";
@@ -25,6 +26,7 @@ fn lenet(options: &Options) -> Result<()> {
     ]?;
     options.start(&net)?;
     let mut sgd = SGD::new(net.parameters(), options.lr).momentum(options.momentum).build()?;
+    let mut schedule = ExponentialLR::new(&sgd, options.gamma).build()?;
     for epoch in 1..=options.epochs {
         let (start, mut seen, mut loss_sum, mut right) = (Instant::now(), 0.0, 0.0, 0.0);
         for batch in train.iter() {
@@ -39,12 +41,12 @@ fn lenet(options: &Options) -> Result<()> {
             right += count_right(&y_hat, &y)?;
         }
         let (loss, train_acc, rate) = (loss_sum / seen, right / seen, seen / start.elapsed().as_secs_f64());
+        schedule.step(&mut sgd)?;
         let test_acc = evaluate(&net, &test)?;
         println!("epoch {epoch}, loss {loss:.3}, train acc {train_acc:.3}, test acc {test_acc:.3}, {rate:.1} images/sec");
     }
-    options.finish(&net)?;
     println!("test accuracy {:.3}", evaluate(&net, &test)?);
-    Ok(())
+    options.finish(&net)
 }
 
 fn count_right(y_hat: &Tensor, y: &Tensor) -> Result<f64> {
@@ -64,6 +66,7 @@ struct Options {
     batch_size: usize,
     lr: f64,
     momentum: f64,
+    gamma: f64,
     activation: fn() -> Layer,
     pool: fn() -> Layer,
     xavier: bool,
@@ -75,20 +78,23 @@ struct Options {
 impl Options {
     fn read() -> Result<Self> {
         let line = CommandLine::read(USAGE)?;
-        // The tutorial's LeNet (sigmoid, average pooling, Xavier's weights, plain SGD), or today's (ReLU, maximum, momentum).
+        // The tutorial's LeNet (sigmoid, average pooling, Xavier's weights, plain SGD), or a modern
+        // one (ReLU, maximum, momentum, and a rate that falls to a twentieth).
         let variant = line.text("--variant").unwrap_or("sigmoid-avg");
         let sigmoid = match variant {
             "sigmoid-avg" => true,
             "relu-max" => false,
             other => return Err(Error::custom(format!("unknown variant {other}\noptions: {USAGE}"))),
         };
+        let epochs = line.number("--epochs", if sigmoid { 10 } else { 3 })?;
         Ok(Options {
             data: line.text("--data").unwrap_or("mnist").into(),
             data_dir: line.text("--data-dir").unwrap_or("data").into(),
-            epochs: line.number("--epochs", if sigmoid { 10 } else { 3 })?,
+            epochs,
             batch_size: line.number("--batch-size", if sigmoid { 256 } else { 64 })?,
             lr: line.number("--lr", if sigmoid { 0.9 } else { 0.05 })?,
             momentum: if sigmoid { 0.0 } else { 0.9 },
+            gamma: if sigmoid { 1.0 } else { 0.05f64.powf(1.0 / epochs.max(1) as f64) },
             activation: if sigmoid { || Box::new(Sigmoid) } else { || Box::new(ReLU) },
             pool: if sigmoid { || Box::new(AvgPool2d::new(2)) } else { || Box::new(MaxPool2d::new(2)) },
             xavier: sigmoid,
@@ -124,9 +130,13 @@ impl Options {
     }
 }
 
-fn main() -> Result<()> {
+fn run() -> Result<()> {
     let options = Options::read()?;
     println!("{}, seed {}, lr {}, batches of {}", options.data, options.seed, options.lr, options.batch_size);
     manual_seed(options.seed);
     lenet(&options)
+}
+
+fn main() -> ExitCode {
+    report(run())
 }

@@ -1,6 +1,7 @@
-//! Reads command lines of the form `--name value`, for `digits` and `lenet`.
+//! Reads command lines of the form `--name value` and shows errors, for `digits` and `lenet`.
 
 use std::fmt::Display;
+use std::process::ExitCode;
 use std::str::FromStr;
 
 use gabor::prelude::*;
@@ -35,5 +36,16 @@ impl CommandLine {
     pub(crate) fn number<T: FromStr<Err: Display>>(&self, name: &str, default: T) -> Result<T> {
         let Some(text) = self.text(name) else { return Ok(default) };
         text.parse().map_err(|error| Error::custom(format!("{name} {text}: {error}")))
+    }
+}
+
+/// Shows an error as a user wants to read it; `main` returning it would show it as a programmer does.
+pub(crate) fn report(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
