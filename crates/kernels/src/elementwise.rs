@@ -8,9 +8,9 @@ mod binary;
 mod cast;
 mod unary;
 
-pub use binary::{axpy, binary, binary_in_place, compare, select};
+pub use binary::{ElementLoops, NumberLoops, axpy, binary, binary_in_place, compare, select};
 pub use cast::{Convert, cast};
-pub use unary::{unary, unary_in_place};
+pub use unary::{FloatLoops, unary, unary_in_place};
 
 /// Elements of one piece of work for a thread.
 const CHUNK: usize = 16 * 1024;

@@ -51,7 +51,7 @@ impl MulAdd for Stepwise {
 }
 
 /// Arithmetic of numbers; integers wrap around.
-pub trait Arithmetic: Copy + PartialOrd + Send + Sync + 'static {
+pub trait Arithmetic: crate::elementwise::NumberLoops + Copy + PartialOrd + Send + Sync + 'static {
     /// The type sums are accumulated in.
     type Wide: crate::element::Element;
     /// Zero.
@@ -228,6 +228,7 @@ pub trait Real:
     + Mul<Output = Self>
     + Div<Output = Self>
     + Neg<Output = Self>
+    + crate::elementwise::FloatLoops
 {
     /// One half.
     const HALF: Self;

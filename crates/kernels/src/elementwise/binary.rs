@@ -54,6 +54,59 @@ macro_rules! with_function {
     };
 }
 
+/// The loops of functions of two numbers. They are compiled here, and not again in each crate that uses them.
+#[doc(hidden)]
+pub trait NumberLoops: Sized {
+    /// One chunk of [`binary`].
+    fn zip(op: Binary, a: Operand<'_, Self>, b: Operand<'_, Self>, y: &mut [Self]);
+    /// One chunk of [`binary_in_place`].
+    fn update(op: Binary, y: &mut [Self], b: Operand<'_, Self>);
+}
+
+/// The loops of comparisons and choices.
+#[doc(hidden)]
+pub trait ElementLoops: Sized {
+    /// One chunk of [`compare`].
+    fn compare(op: Compare, a: Operand<'_, Self>, b: Operand<'_, Self>, y: &mut [bool]);
+    /// One chunk of [`select`].
+    fn select(cond: &[bool], a: Operand<'_, Self>, b: Operand<'_, Self>, y: &mut [Self]);
+}
+
+macro_rules! number_loops {
+    ($($t:ty),*) => {$(
+        impl NumberLoops for $t {
+            fn zip(op: Binary, a: Operand<'_, $t>, b: Operand<'_, $t>, y: &mut [$t]) {
+                vectorised(Zip { op, a, b, y });
+            }
+            fn update(op: Binary, y: &mut [$t], b: Operand<'_, $t>) {
+                vectorised(Update { op, y, b });
+            }
+        }
+    )*};
+}
+number_loops!(f32, f64, i64, u8);
+
+macro_rules! element_loops {
+    ($($t:ty),*) => {$(
+        impl ElementLoops for $t {
+            fn compare(op: Compare, a: Operand<'_, $t>, b: Operand<'_, $t>, y: &mut [bool]) {
+                isa::dispatch(|| match op {
+                    Compare::Eq => each(a, b, y, |a, b| a == b),
+                    Compare::Ne => each(a, b, y, |a, b| a != b),
+                    Compare::Lt => each(a, b, y, |a, b| a < b),
+                    Compare::Le => each(a, b, y, |a, b| a <= b),
+                    Compare::Gt => each(a, b, y, |a, b| a > b),
+                    Compare::Ge => each(a, b, y, |a, b| a >= b),
+                });
+            }
+            fn select(cond: &[bool], a: Operand<'_, $t>, b: Operand<'_, $t>, y: &mut [$t]) {
+                isa::dispatch(|| choose(cond, a, b, y));
+            }
+        }
+    )*};
+}
+element_loops!(f32, f64, i64, u8, bool);
+
 /// `y[i] = op(a[i], b[i])`.
 ///
 /// # Panics
@@ -64,7 +117,7 @@ pub fn binary<T: Number>(op: Binary, a: Operand<'_, T>, b: Operand<'_, T>, y: &m
     let work = cost(op) * CHUNK.min(y.len());
     par::for_each_chunk(y, CHUNK, work, |i, y| {
         let (a, b) = (a.chunk(i, y.len()), b.chunk(i, y.len()));
-        vectorised(Zip { op, a, b, y });
+        T::zip(op, a, b, y);
     });
 }
 
@@ -77,7 +130,7 @@ pub fn binary_in_place<T: Number>(op: Binary, y: &mut [T], b: Operand<'_, T>) {
     let work = cost(op) * CHUNK.min(y.len());
     par::for_each_chunk(y, CHUNK, work, |i, y| {
         let b = b.chunk(i, y.len());
-        vectorised(Update { op, y, b });
+        T::update(op, y, b);
     });
 }
 
@@ -127,17 +180,7 @@ pub fn compare<T: Element + PartialOrd>(op: Compare, a: Operand<'_, T>, b: Opera
     let work = SIMPLE * CHUNK.min(y.len());
     par::for_each_chunk(y, CHUNK, work, |i, y| {
         let (a, b) = (a.chunk(i, y.len()), b.chunk(i, y.len()));
-        isa::dispatch(
-            #[inline(always)]
-            || match op {
-                Compare::Eq => each(a, b, y, |a, b| a == b),
-                Compare::Ne => each(a, b, y, |a, b| a != b),
-                Compare::Lt => each(a, b, y, |a, b| a < b),
-                Compare::Le => each(a, b, y, |a, b| a <= b),
-                Compare::Gt => each(a, b, y, |a, b| a > b),
-                Compare::Ge => each(a, b, y, |a, b| a >= b),
-            },
-        );
+        T::compare(op, a, b, y);
     });
 }
 
@@ -152,7 +195,7 @@ pub fn select<T: Element>(cond: &[bool], a: Operand<'_, T>, b: Operand<'_, T>, y
     par::for_each_chunk(y, CHUNK, SIMPLE * CHUNK.min(cond.len()), |i, y| {
         let (a, b) = (a.chunk(i, y.len()), b.chunk(i, y.len()));
         let cond = &cond[i * CHUNK..i * CHUNK + y.len()];
-        isa::dispatch(|| choose(cond, a, b, y));
+        T::select(cond, a, b, y);
     });
 }
 

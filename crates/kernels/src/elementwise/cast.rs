@@ -7,7 +7,7 @@ use crate::par;
 
 /// Conversion from and to each element type, as Rust's `as`: floats to integers truncate and saturate, NaN becomes 0,
 /// integers to smaller ones keep the low bits; to truth values: whether not zero.
-pub trait Convert: Copy {
+pub trait Convert: Copy + super::ElementLoops {
     /// This value as another type.
     fn to<B: Convert>(self) -> B;
     /// From single precision.

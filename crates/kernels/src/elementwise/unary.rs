@@ -8,6 +8,25 @@ use crate::par;
 /// Elements per block when a slice is mapped onto itself: the block is copied first, so source and result never alias.
 const BLOCK: usize = 1024;
 
+/// The loops of functions of one element. They are compiled here, and not again in each crate that uses them.
+#[doc(hidden)]
+pub trait FloatLoops: Sized {
+    /// One chunk of [`unary`].
+    fn map(op: Unary, x: &[Self], y: &mut [Self]);
+}
+
+impl FloatLoops for f32 {
+    fn map(op: Unary, x: &[f32], y: &mut [f32]) {
+        vectorised(Map { op, x, y });
+    }
+}
+
+impl FloatLoops for f64 {
+    fn map(op: Unary, x: &[f64], y: &mut [f64]) {
+        vectorised(Map { op, x, y });
+    }
+}
+
 /// `y[i] = op(x[i])`.
 ///
 /// # Panics
@@ -15,7 +34,7 @@ const BLOCK: usize = 1024;
 pub fn unary<T: Float>(op: Unary, x: &[T], y: &mut [T]) {
     assert_eq!(x.len(), y.len(), "operand and result have the same length");
     par::for_each_chunk(y, CHUNK, cost::<T>(op) * CHUNK.min(x.len()), |i, y| {
-        vectorised(Map { op, x: &x[i * CHUNK..i * CHUNK + y.len()], y });
+        T::map(op, &x[i * CHUNK..i * CHUNK + y.len()], y);
     });
 }
 
@@ -27,7 +46,7 @@ pub fn unary_in_place<T: Float>(op: Unary, y: &mut [T]) {
         for y in y.chunks_mut(BLOCK) {
             let x = &mut block[..y.len()];
             x.copy_from_slice(y);
-            vectorised(Map { op, x, y });
+            T::map(op, x, y);
         }
     });
 }
