@@ -16,6 +16,7 @@ use crate::isa::{Isa, Simd, SimdBody};
 use crate::par::{self, Shared};
 use crate::planes::{Axis, Planes, copy};
 use crate::tile::{MAX_ROWS, Start, Sweep, blocks};
+use crate::transpose::transpose;
 use std::ops::Range;
 
 /// Vectors that a tile of any size can be filled with.
@@ -31,6 +32,8 @@ struct WeightStrides {
     group: usize,
     row: usize,
     inner: usize,
+    /// Elements of the kernel.
+    kernel: usize,
 }
 
 /// A convolution over planes.
@@ -87,7 +90,7 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bia
         out_width: g.out_w,
         work: g.work(),
     };
-    plan.run(w, &WeightStrides { group, row: g.group_in() * kernel, inner: kernel }, y);
+    plan.run(w, &WeightStrides { group, row: g.group_in() * kernel, inner: kernel, kernel }, y);
 }
 
 /// One residue of positions along an axis of the input.
@@ -167,7 +170,7 @@ pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
         out_width: g.in_w,
         work: g.work(),
     };
-    plan.run(w, &WeightStrides { group, row: kernel, inner: g.group_in() * kernel }, gx);
+    plan.run(w, &WeightStrides { group, row: kernel, inner: g.group_in() * kernel, kernel }, gx);
 }
 
 impl<T: Float> Plan<'_, T> {
@@ -238,14 +241,26 @@ impl<T: Float> Plan<'_, T> {
                     assert!(at + taps * rows.len() <= len, "the weights fit");
                     // SAFETY: this stretch is inside of the slice and belongs to block b alone.
                     let to = unsafe { std::slice::from_raw_parts_mut(to.get().add(at), taps * rows.len()) };
-                    let mut lines = to.chunks_exact_mut(rows.len());
+                    let mut at = 0;
                     for elements in &part.groups {
-                        for c in 0..self.inner {
+                        let elements = &part.elements[elements.clone()];
+                        let (Some(first), Some(last)) = (elements.first(), elements.last()) else { continue };
+                        let adjacent = last.index - first.index + 1 == elements.len();
+                        // All channels in one go if all their elements are wanted.
+                        let whole = adjacent && elements.len() == strides.kernel && strides.inner == strides.kernel;
+                        let (steps, run) = if whole { (1, taps) } else { (self.inner, elements.len()) };
+                        for c in 0..steps {
                             let w = &w[group * strides.group + rows.start * strides.row + c * strides.inner..];
-                            for (element, line) in part.elements[elements.clone()].iter().zip(&mut lines) {
-                                line.iter_mut()
-                                    .enumerate()
-                                    .for_each(|(k, to)| *to = w[k * strides.row + element.index]);
+                            let to = &mut to[at..at + run * rows.len()];
+                            at += to.len();
+                            if adjacent {
+                                let size = (rows.len(), run);
+                                transpose(self.isa, size, &w[first.index..], strides.row, to, rows.len());
+                            } else {
+                                for (element, line) in elements.iter().zip(to.chunks_exact_mut(rows.len())) {
+                                    let from = w[element.index..].iter().step_by(strides.row);
+                                    line.iter_mut().zip(from).for_each(|(to, &w)| *to = w);
+                                }
                             }
                         }
                     }

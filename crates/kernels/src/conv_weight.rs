@@ -18,8 +18,8 @@ use crate::tile::{Dots, MAX_ROWS, blocks};
 
 /// Bytes of planes that are made at once.
 const PLANE_BYTES: usize = 32 << 20;
-/// Taps that one thread sums at a time, with the rows of the gradient at hand.
-const TAPS: usize = 48;
+/// The most taps that a thread sums at a time, with the rows of the gradient at hand, and the fewest.
+const TAPS: (usize, usize) = (48, 12);
 
 /// [`crate::conv::conv2d_weight`] for a geometry with something to compute.
 pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
@@ -98,19 +98,22 @@ impl<T: Float> Pass<'_, T> {
         let (g, taps) = (self.g, self.offsets.len());
         let starts = blocks(self.isa, g.group_out());
         let blocks = starts.len() - 1;
-        let spans = taps.div_ceil(TAPS);
+        // Enough spans for all threads; how the taps are divided does not matter for the sums.
+        let wanted = (2 * par::num_threads()).div_ceil(g.groups * blocks);
+        let most = (taps / wanted / TAPS.1 * TAPS.1).clamp(TAPS.1, TAPS.0);
+        let spans = taps.div_ceil(most);
         assert_eq!(gw.len(), g.out_channels * taps, "the result has its size");
         assert!(self.gy.len() == images * self.gy_image && self.source.len() == images * self.planes_image);
         let gw = Shared(gw.as_mut_ptr());
         let tiles = g.groups * blocks * spans;
         let plane = g.out_h * g.out_w;
         par::for_each_range(tiles, (g.work() / tiles).saturating_mul(images), |range| {
-            let mut sums = Buffer::unfilled(MAX_ROWS * TAPS.min(taps) * lanes::<T>(self.isa));
+            let mut sums = Buffer::unfilled(MAX_ROWS * most.min(taps) * lanes::<T>(self.isa));
             let sums = sums.make_mut().as_mut_ptr();
             for tile in range {
                 let (span, b) = (tile % spans, tile / spans);
                 let (group, rows) = (b / blocks, starts[b % blocks]..starts[b % blocks + 1]);
-                let (span, count) = (span * TAPS, TAPS.min(taps - span * TAPS));
+                let (span, count) = (span * most, most.min(taps - span * most));
                 let channel = group * g.group_out() + rows.start;
                 let dots = Dots {
                     g: self.gy[channel * plane..].as_ptr(),

@@ -12,7 +12,8 @@ use crate::conv_parts::lanes;
 use crate::element::Float;
 use crate::isa::{self, Isa};
 use crate::par::{self, Shared};
-use crate::tile::{MAX_ROWS, Start, Sweep, blocks};
+use crate::tile::{Dots, MAX_ROWS, Start, Sweep, blocks};
+use crate::transpose::transpose;
 use std::ops::Range;
 
 /// The longest sum of one tile.
@@ -21,6 +22,9 @@ const DEPTH: usize = 512;
 const ROWS: usize = 96;
 /// The most vectors of a panel of b.
 const PANEL: usize = 3;
+
+/// Columns of b that a thread takes at a time if b is not packed.
+const SPAN: usize = 24;
 
 /// A matrix inside of a slice, with any strides.
 #[derive(Clone, Copy, Debug)]
@@ -77,9 +81,51 @@ pub fn gemm<T: Float>(a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mut [T]) 
     let work = a.rows.saturating_mul(a.cols).saturating_mul(b.cols);
     if work <= 2048 {
         small(a, b, beta_zero, c);
+    } else if a.rows <= MAX_ROWS && a.col_stride == 1 && b.row_stride == 1 && a.cols >= 64 {
+        dots(isa::isa(), a, b, beta_zero, c);
     } else {
         tiled(isa::isa(), a, b, beta_zero, c);
     }
+}
+
+/// A few rows of `a` times contiguous columns of `b`, which are not worth packing: the dot tile.
+fn dots<T: Float>(isa: Isa, a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mut [T]) {
+    let n = b.cols;
+    let c = Shared(c.as_mut_ptr());
+    let starts = blocks(isa, a.rows);
+    par::for_each_range(n.div_ceil(SPAN), 2 * a.rows * a.cols * SPAN.min(n), |range| {
+        let mut sums = Buffer::unfilled(MAX_ROWS * SPAN * lanes::<T>(isa));
+        let mut offsets = Buffer::unfilled(SPAN);
+        offsets.make_mut().iter_mut().enumerate().for_each(|(j, o)| *o = j.wrapping_mul(b.col_stride) as i64);
+        for span in range {
+            let first = span * SPAN;
+            for rows in starts.windows(2) {
+                let dots = Dots {
+                    g: a.data[rows[0] * a.row_stride..].as_ptr(),
+                    g_row: a.row_stride,
+                    g_line: 0,
+                    g_image: 0,
+                    x: b.data[first * b.col_stride..].as_ptr(),
+                    x_line: 0,
+                    x_image: 0,
+                    taps: offsets.as_ptr(),
+                    tap_count: SPAN.min(n - first),
+                    images: 1,
+                    lines: 1,
+                    pixels: a.cols,
+                    // SAFETY: the row is inside of c.
+                    y: unsafe { c.get().add(rows[0] * n + first) },
+                    row: n,
+                    sums: sums.make_mut().as_mut_ptr(),
+                    add: !beta_zero,
+                    narrow: false,
+                };
+                // SAFETY: the set comes from detection; rows of a and columns of b are contiguous and inside of their slices,
+                // and the span alone writes its columns of c.
+                unsafe { dots.run(isa, rows[1] - rows[0]) };
+            }
+        }
+    });
 }
 
 /// The shapes of a batch of products of contiguous matrices: `c[i] (+)= a[i] b[i]`, with `[m, k]` times `[k, n]`.
@@ -149,37 +195,58 @@ fn small<T: Float>(a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mut [T]) {
 }
 
 /// Copies rows of `a` for the tiles: for each block of rows, for each k, the rows of the block next to each other.
-fn pack_rows<T: Float>(a: &MatRef<T>, first: usize, starts: &[usize], depth: Range<usize>, to: &mut [T]) {
+fn pack_rows<T: Float>(isa: Isa, a: &MatRef<T>, first: usize, starts: &[usize], depth: Range<usize>, to: &mut [T]) {
     let mut at = 0;
     for rows in starts.windows(2) {
         let count = rows[1] - rows[0];
         let to = &mut to[at..at + count * depth.len()];
         at += to.len();
-        for i in 0..count {
-            let row = &a.data[(first + rows[0] + i) * a.row_stride..];
-            let lines = to[i..].iter_mut().step_by(count);
-            lines.zip(depth.clone()).for_each(|(to, k)| *to = row[k * a.col_stride]);
+        let from = &a.data[(first + rows[0]) * a.row_stride + depth.start * a.col_stride..];
+        if a.col_stride == 1 {
+            transpose(isa, (count, depth.len()), from, a.row_stride, to, count);
+        } else if a.row_stride == 1 {
+            match count {
+                8 => copy_rows::<T, 8>(from, a.col_stride, to),
+                6 => copy_rows::<T, 6>(from, a.col_stride, to),
+                4 => copy_rows::<T, 4>(from, a.col_stride, to),
+                2 => copy_rows::<T, 2>(from, a.col_stride, to),
+                _ => copy_rows::<T, 1>(from, a.col_stride, to),
+            }
+        } else {
+            for (k, to) in to.chunks_exact_mut(count).enumerate() {
+                let from = &from[k * a.col_stride..];
+                to.iter_mut().enumerate().for_each(|(i, to)| *to = from[i * a.row_stride]);
+            }
+        }
+    }
+}
+
+/// Copies runs of N elements that lie `stride` apart.
+fn copy_rows<T: Float, const N: usize>(from: &[T], stride: usize, to: &mut [T]) {
+    for (k, to) in to.as_chunks_mut::<N>().0.iter_mut().enumerate() {
+        if let Some(from) = from[k * stride..].first_chunk::<N>() {
+            *to = *from;
         }
     }
 }
 
 /// Copies columns of `b` into a panel `[k][width]`, with zeros beyond the last column.
-fn pack_columns<T: Float>(b: &MatRef<T>, columns: Range<usize>, width: usize, to: &mut [T]) {
+fn pack_columns<T: Float>(isa: Isa, b: &MatRef<T>, columns: Range<usize>, width: usize, to: &mut [T]) {
     let count = columns.len();
     if b.col_stride == 1 {
         for (k, line) in to.chunks_exact_mut(width).enumerate() {
             line[..count].copy_from_slice(&b.data[k * b.row_stride + columns.start..][..count]);
             line[count..].fill(T::ZERO);
         }
+    } else if b.row_stride == 1 {
+        let from = &b.data[columns.start * b.col_stride..];
+        let depth = to.len() / width;
+        transpose(isa, (count, depth), from, b.col_stride, to, width);
+        to.chunks_exact_mut(width).for_each(|line| line[count..].fill(T::ZERO));
     } else {
-        // A few rows at a time, so that what is written stays in the cache while each column is read along.
-        for (block, lines) in to.chunks_mut(16 * width).enumerate() {
-            let depth = lines.len() / width;
-            for j in 0..count {
-                let from = &b.data[16 * block * b.row_stride + (columns.start + j) * b.col_stride..];
-                (0..depth).for_each(|k| lines[k * width + j] = from[k * b.row_stride]);
-            }
-            lines.chunks_exact_mut(width).for_each(|line| line[count..].fill(T::ZERO));
+        for (k, line) in to.chunks_exact_mut(width).enumerate() {
+            line.fill(T::ZERO);
+            (0..count).for_each(|j| line[j] = b.at(k, columns.start + j));
         }
     }
 }
@@ -202,7 +269,7 @@ fn tiled<T: Float>(isa: Isa, a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mu
     let mut packed = Buffer::unfilled((panels - in_place) * k * width);
     par::for_each_chunk(packed.make_mut(), k * width, 4 * k * width, |p, to| {
         let p = p + in_place;
-        pack_columns(&b, p * width..n.min((p + 1) * width), width, to);
+        pack_columns(isa, &b, p * width..n.min((p + 1) * width), width, to);
     });
     let row_blocks = m.div_ceil(ROWS);
     // Few rows: the panels of columns are divided too.
@@ -264,7 +331,7 @@ impl<T: Float> Product<'_, T> {
         let step = k.div_ceil(k.div_ceil(DEPTH).max(1)).max(1);
         for first in (0..k).step_by(step) {
             let depth = first..k.min(first + step);
-            pack_rows(&self.a, rows.start, &starts, depth.clone(), work.rows);
+            pack_rows(self.isa, &self.a, rows.start, &starts, depth.clone(), work.rows);
             let fresh = self.beta_zero && first == 0;
             for p in panels.clone() {
                 let columns = p * self.width..n.min((p + 1) * self.width);
@@ -373,6 +440,11 @@ mod tests {
                     let mut c = start.clone();
                     tiled(isa, a, b, beta_zero, &mut c);
                     assert_eq!(c, expected, "{m}x{k}x{n} tiled on {isa:?}, transposed: {turned}");
+                    if turned == 2 {
+                        let mut c = start.clone();
+                        dots(isa, a, b, beta_zero, &mut c);
+                        assert_eq!(c, expected, "{m}x{k}x{n} by dots on {isa:?}");
+                    }
                     let mut c = start.clone();
                     isa::with(isa, || small(a, b, beta_zero, &mut c));
                     assert_eq!(c, expected, "{m}x{k}x{n} small on {isa:?}, transposed: {turned}");

@@ -28,3 +28,4 @@ pub mod pool;
 pub mod reduce;
 mod softmax;
 mod tile;
+mod transpose;

@@ -1,0 +1,131 @@
+//! Transposes of a matrix into another one with its own distance between rows: how operands are packed for the tiles.
+//!
+//! The plain loop: `to[j * to_row + i] = from[i * from_row + j]`. The trick: squares of 8x8 (f32) or 4x4 (f64) elements are transposed
+//! in registers, so that reads and writes are whole vectors.
+
+use crate::element::Float;
+use crate::isa::Isa;
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
+/// Writes the transpose of `rows` rows and `columns` columns.
+///
+/// # Panics
+/// A slice is too short.
+pub(crate) fn transpose<T: Float>(
+    isa: Isa,
+    (rows, columns): (usize, usize),
+    from: &[T],
+    from_row: usize,
+    to: &mut [T],
+    to_row: usize,
+) {
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    assert!((rows - 1) * from_row + columns <= from.len(), "the rows are inside of the source");
+    assert!((columns - 1) * to_row + rows <= to.len(), "the columns are inside of the result");
+    // Rows and columns that whole squares have covered.
+    let mut done = (0, 0);
+    #[cfg(target_arch = "x86_64")]
+    if isa >= Isa::Avx2 {
+        let (p, q) = (from.as_ptr(), to.as_mut_ptr());
+        if size_of::<T>() == 4 {
+            done = (rows / 8 * 8, columns / 8 * 8);
+            // SAFETY: T is f32, the only float of four bytes; the set exists and the slices were checked.
+            unsafe { squares_f32(done, p.cast(), from_row, q.cast(), to_row) };
+        } else {
+            done = (rows / 4 * 4, columns / 4 * 4);
+            // SAFETY: T is f64, the only float of eight bytes; the set exists and the slices were checked.
+            unsafe { squares_f64(done, p.cast(), from_row, q.cast(), to_row) };
+        }
+    }
+    let _ = isa;
+    for i in 0..rows {
+        let first = if i < done.0 { done.1 } else { 0 };
+        for j in first..columns {
+            to[j * to_row + i] = from[i * from_row + j];
+        }
+    }
+}
+
+/// Transposes in squares of 8x8; both sizes are multiples of 8.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn squares_f32(size: (usize, usize), from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+    for i in (0..size.0).step_by(8) {
+        for j in (0..size.1).step_by(8) {
+            // SAFETY: the square is inside of both matrices.
+            unsafe {
+                let p = from.add(i * from_row + j);
+                let r: [__m256; 8] = std::array::from_fn(|k| _mm256_loadu_ps(p.add(k * from_row)));
+                // Pairs of rows, then fours, then eights.
+                let low = |a, b| _mm256_unpacklo_ps(a, b);
+                let high = |a, b| _mm256_unpackhi_ps(a, b);
+                let a = [low(r[0], r[1]), high(r[0], r[1]), low(r[2], r[3]), high(r[2], r[3])];
+                let b = [low(r[4], r[5]), high(r[4], r[5]), low(r[6], r[7]), high(r[6], r[7])];
+                let even = |x, y| _mm256_shuffle_ps::<0x44>(x, y);
+                let odd = |x, y| _mm256_shuffle_ps::<0xEE>(x, y);
+                let a = [even(a[0], a[2]), odd(a[0], a[2]), even(a[1], a[3]), odd(a[1], a[3])];
+                let b = [even(b[0], b[2]), odd(b[0], b[2]), even(b[1], b[3]), odd(b[1], b[3])];
+                let q = to.add(j * to_row + i);
+                for k in 0..4 {
+                    _mm256_storeu_ps(q.add(k * to_row), _mm256_permute2f128_ps::<0x20>(a[k], b[k]));
+                    _mm256_storeu_ps(q.add((k + 4) * to_row), _mm256_permute2f128_ps::<0x31>(a[k], b[k]));
+                }
+            }
+        }
+    }
+}
+
+/// Transposes in squares of 4x4; both sizes are multiples of 4.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn squares_f64(size: (usize, usize), from: *const f64, from_row: usize, to: *mut f64, to_row: usize) {
+    for i in (0..size.0).step_by(4) {
+        for j in (0..size.1).step_by(4) {
+            // SAFETY: the square is inside of both matrices.
+            unsafe {
+                let p = from.add(i * from_row + j);
+                let r: [__m256d; 4] = std::array::from_fn(|k| _mm256_loadu_pd(p.add(k * from_row)));
+                let a = [_mm256_unpacklo_pd(r[0], r[1]), _mm256_unpackhi_pd(r[0], r[1])];
+                let b = [_mm256_unpacklo_pd(r[2], r[3]), _mm256_unpackhi_pd(r[2], r[3])];
+                let q = to.add(j * to_row + i);
+                for k in 0..2 {
+                    _mm256_storeu_pd(q.add(k * to_row), _mm256_permute2f128_pd::<0x20>(a[k], b[k]));
+                    _mm256_storeu_pd(q.add((k + 2) * to_row), _mm256_permute2f128_pd::<0x31>(a[k], b[k]));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: Float>(isa: Isa, rows: usize, columns: usize) {
+        let (from_row, to_row) = (columns + 3, rows + 2);
+        let from: Vec<T> = (0..rows * from_row).map(|i| T::of(i as f64)).collect();
+        let mut to = vec![T::of(-1.0); columns * to_row];
+        transpose(isa, (rows, columns), &from, from_row, &mut to, to_row);
+        for (at, v) in to.iter().enumerate() {
+            let (j, i) = (at / to_row, at % to_row);
+            let expected = if i < rows { T::of((i * from_row + j) as f64) } else { T::of(-1.0) };
+            assert_eq!(*v, expected, "{rows}x{columns} on {isa:?}");
+        }
+    }
+
+    #[test]
+    fn every_element_finds_its_place() {
+        for &isa in crate::isa::available() {
+            for rows in [0, 1, 3, 4, 7, 8, 9, 16, 21] {
+                for columns in [0, 1, 4, 5, 8, 15, 16, 17] {
+                    check::<f32>(isa, rows, columns);
+                    check::<f64>(isa, rows, columns);
+                }
+            }
+        }
+    }
+}
