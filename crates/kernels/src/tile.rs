@@ -15,6 +15,9 @@
 // Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
 #![allow(clippy::needless_range_loop)]
 
+use std::any::TypeId;
+use std::mem::transmute_copy;
+
 use crate::element::Float;
 use crate::isa::{Isa, Simd, SimdBody};
 
@@ -96,16 +99,41 @@ impl<T: Float> Sweep<T> {
     /// # Safety
     /// The machine has `isa`, all reads lie in initialised memory and all writes in memory of the caller.
     pub(crate) unsafe fn run(self, isa: Isa, rows: usize) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's promise; the copy has the type that it is checked to have.
         unsafe {
-            match rows {
-                1 => T::simd(isa, Rows::<T, 1>(self)),
-                2 => T::simd(isa, Rows::<T, 2>(self)),
-                4 => T::simd(isa, Rows::<T, 4>(self)),
-                6 => T::simd(isa, Rows::<T, 6>(self)),
-                8 => T::simd(isa, Rows::<T, 8>(self)),
-                _ => unreachable!("there are no blocks of {rows} rows"),
+            if TypeId::of::<T>() == TypeId::of::<f32>() {
+                sweep_f32(transmute_copy(&self), isa, rows);
+            } else {
+                sweep_f64(transmute_copy(&self), isa, rows);
             }
+        }
+    }
+}
+
+// Functions of one type are compiled here, once; generic ones would be compiled again in each crate that calls a kernel.
+
+/// SAFETY of the call: as [`Sweep::run`].
+unsafe fn sweep_f32(s: Sweep<f32>, isa: Isa, rows: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { sweep_rows(s, isa, rows) }
+}
+
+/// SAFETY of the call: as [`Sweep::run`].
+unsafe fn sweep_f64(s: Sweep<f64>, isa: Isa, rows: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { sweep_rows(s, isa, rows) }
+}
+
+unsafe fn sweep_rows<T: Float>(s: Sweep<T>, isa: Isa, rows: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match rows {
+            1 => T::simd(isa, Rows::<T, 1>(s)),
+            2 => T::simd(isa, Rows::<T, 2>(s)),
+            4 => T::simd(isa, Rows::<T, 4>(s)),
+            6 => T::simd(isa, Rows::<T, 6>(s)),
+            8 => T::simd(isa, Rows::<T, 8>(s)),
+            _ => unreachable!("there are no blocks of {rows} rows"),
         }
     }
 }
@@ -254,16 +282,39 @@ impl<T: Float> Dots<T> {
     /// # Safety
     /// The machine has `isa`, all reads lie in initialised memory and all writes in memory of the caller.
     pub(crate) unsafe fn run(self, isa: Isa, rows: usize) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's promise; the copy has the type that it is checked to have.
         unsafe {
-            match rows {
-                1 => T::simd(isa, DotRows::<T, 1>(self)),
-                2 => T::simd(isa, DotRows::<T, 2>(self)),
-                4 => T::simd(isa, DotRows::<T, 4>(self)),
-                6 => T::simd(isa, DotRows::<T, 6>(self)),
-                8 => T::simd(isa, DotRows::<T, 8>(self)),
-                _ => unreachable!("there are no blocks of {rows} rows"),
+            if TypeId::of::<T>() == TypeId::of::<f32>() {
+                dots_f32(transmute_copy(&self), isa, rows);
+            } else {
+                dots_f64(transmute_copy(&self), isa, rows);
             }
+        }
+    }
+}
+
+/// SAFETY of the call: as [`Dots::run`].
+unsafe fn dots_f32(d: Dots<f32>, isa: Isa, rows: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { dot_rows(d, isa, rows) }
+}
+
+/// SAFETY of the call: as [`Dots::run`].
+unsafe fn dots_f64(d: Dots<f64>, isa: Isa, rows: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { dot_rows(d, isa, rows) }
+}
+
+unsafe fn dot_rows<T: Float>(d: Dots<T>, isa: Isa, rows: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match rows {
+            1 => T::simd(isa, DotRows::<T, 1>(d)),
+            2 => T::simd(isa, DotRows::<T, 2>(d)),
+            4 => T::simd(isa, DotRows::<T, 4>(d)),
+            6 => T::simd(isa, DotRows::<T, 6>(d)),
+            8 => T::simd(isa, DotRows::<T, 8>(d)),
+            _ => unreachable!("there are no blocks of {rows} rows"),
         }
     }
 }

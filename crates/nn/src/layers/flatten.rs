@@ -24,7 +24,7 @@ pub struct Flatten {
     pub end_dim: isize,
 }
 
-/// [`Flatten`] of all dimensions but the first.
+/// [`struct@Flatten`] of all dimensions but the first.
 #[allow(non_upper_case_globals, reason = "it stands where a unit struct would")]
 pub const Flatten: Flatten = Flatten { start_dim: 1, end_dim: -1 };
 
