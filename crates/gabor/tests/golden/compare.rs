@@ -23,11 +23,6 @@ impl Tolerance {
         }
     }
 
-    /// A tolerance `factor` times as wide.
-    pub(crate) fn widened(self, factor: f64) -> Tolerance {
-        Tolerance { rtol: self.rtol * factor, atol: self.atol * factor }
-    }
-
     /// The same number for both parts.
     pub(crate) fn both(size: f64) -> Tolerance {
         Tolerance { rtol: size, atol: size }

@@ -44,5 +44,12 @@ pub(crate) fn left_to_rounding(case: &Case) -> Option<(Vec<String>, &'static str
 pub(crate) fn reason(suite: &Suite, case: &Case) -> Option<&'static str> {
     let attrs = case.field("attrs").and_then(Value::as_object)?;
     let given = |name: &str| attrs.get(name).is_some_and(|value| !value.is_null() && *value != Value::Bool(false));
+    let single = |sizes: &Vec<Value>| sizes.iter().all(|size| size.as_u64() == Some(1));
+    let alone = attrs.get("normalized_shape").and_then(Value::as_array).is_some_and(single);
+    if suite.name == "layer_norm" && alone && case.field("dtype").and_then(Value::as_str) == Some("f32") {
+        return Some(
+            "the exact gradient of layer norm over one value is 0, as here; PyTorch's is its rounding error in f32",
+        );
+    }
     ARGUMENTS.iter().find(|(op, name, _)| *op == suite.name && given(name)).map(|&(_, _, reason)| reason)
 }

@@ -2,7 +2,6 @@
 
 use benches::Refusal;
 use gabor::{GradOptions, Tensor};
-use serde_json::Value;
 
 use crate::call::{Call, Outputs};
 use crate::compare::{self, Tolerance};
@@ -90,7 +89,7 @@ fn gradients(suite: &Suite, case: &Case, call: &Call<'_>, outputs: &[Tensor], wo
     for (i, ((result, leaf), key)) in results.into_iter().zip(&leaves).zip(grads).enumerate() {
         let expected = suite.tensor(key)?;
         let result = result.map_or_else(|| leaf.detach().zeros_like().map_err(text), Ok)?;
-        let allowed = tolerance(&expected, work).widened(magnified(suite, case));
+        let allowed = tolerance(&expected, work);
         compare::tensors(&format!("grad of {}", names[i]), &result, &expected, allowed)?;
     }
     Ok(())
@@ -98,17 +97,6 @@ fn gradients(suite: &Suite, case: &Case, call: &Call<'_>, outputs: &[Tensor], wo
 
 fn tolerance(expected: &Tensor, work: usize) -> Tolerance {
     Tolerance::of(expected.dtype(), work / expected.numel().max(1))
-}
-
-/// How much larger than usual the rounding errors of the gradients are: where layer norm standardises single values, an
-/// exact 0 comes out as a difference of equal numbers times `1 / sqrt(eps)`. In f64 it stays below what is allowed.
-fn magnified(suite: &Suite, case: &Case) -> f64 {
-    let attrs = case.field("attrs");
-    let attr = |name: &str| attrs.and_then(|attrs| attrs.get(name));
-    let sizes = attr("normalized_shape").and_then(Value::as_array);
-    let single = sizes.is_some_and(|sizes| sizes.iter().all(|size| size.as_u64() == Some(1)));
-    let eps = attr("eps").and_then(Value::as_f64).unwrap_or(1e-5);
-    if suite.name == "layer_norm" && single { 1.0 / eps.sqrt() } else { 1.0 }
 }
 
 fn shapes(outputs: &[Tensor]) -> Vec<&[usize]> {
