@@ -16,6 +16,7 @@
 
 pub mod functional;
 pub mod init;
+mod label;
 mod layers;
 mod loss;
 mod module;
@@ -23,6 +24,7 @@ mod sequential;
 mod state;
 mod training;
 
+pub use label::named;
 pub use layers::*;
 pub use loss::{
     BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss, Reduction, SmoothL1Loss,
@@ -33,4 +35,5 @@ pub use sequential::{IntoLayer, Layer, Sequential};
 pub use state::LoadReport;
 #[doc(hidden)]
 pub use tensor::Error;
+pub use tensor::Label;
 pub use training::Training;

@@ -3,8 +3,9 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use tensor::{DType, Pair, Parameter, Result, Shape, State, Tensor};
+use tensor::{DType, Label, Pair, Parameter, Result, Shape, State, Tensor};
 
+use crate::label::Walk;
 use crate::state::{self, Entry, LoadReport, collect};
 use crate::training::Training;
 
@@ -27,6 +28,10 @@ pub trait Visitor {
     /// A switch between training and evaluation.
     fn training(&mut self, training: &Training) {
         let _ = training;
+    }
+    /// Where a layer keeps its own path, under a name as other fields.
+    fn label(&mut self, label: &Label) {
+        let _ = label;
     }
 }
 
@@ -140,12 +145,12 @@ pub trait Module {
 
     /// Switches to training: dropout drops, batch normalisation uses the batch.
     fn train(&self) {
-        self.visit(&mut Switch(true));
+        self.visit(&mut Switch { on: true, walk: Walk::default() });
     }
 
     /// Switches to evaluation: dropout passes everything, batch normalisation uses its running statistics.
     fn eval(&self) {
-        self.visit(&mut Switch(false));
+        self.visit(&mut Switch { on: false, walk: Walk::default() });
     }
 
     /// Forgets the gradients of all parameters.
@@ -176,12 +181,49 @@ pub trait Module {
 }
 
 /// A module that makes one tensor from one tensor: what can stand in a [`Sequential`](crate::Sequential).
+///
+/// Errors of layers name the layer. The path is known in a `Sequential`, and wherever somebody has walked through the model
+/// before, for its parameters (every optimizer), its state (every loaded file), `train` or `eval`. Before that, an error
+/// names the line that called the layer, and [`call`](Self::call) finds the path.
+///
+/// ```
+/// use gabor_nn::{Forward, Linear, Module};
+/// use tensor::{Result, Tensor};
+/// #[derive(Module)]
+/// struct Net {
+///     fc1: Linear,
+/// }
+/// impl Forward for Net {
+///     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+///         self.fc1.forward(&x.flatten(1, -1)?)
+///     }
+/// }
+/// let net = Net { fc1: Linear::new(400, 120).build()? };
+/// let error = net.call(&Tensor::zeros([64, 16, 4, 4])?).unwrap_err();
+/// assert!(error.to_string().starts_with("linear `fc1`: input has 256 features"));
+/// # Ok::<(), tensor::Error>(())
+/// ```
 pub trait Forward: Module {
     /// The result for `x`.
     ///
     /// # Errors
     /// `x` does not fit the module.
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor>;
+
+    /// The result for `x`, PyTorch's `net(x)`: [`forward`](Self::forward), and errors that know their layer even if
+    /// nobody has asked for the parameters of the model yet.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    #[track_caller]
+    fn call(&self, x: &Tensor) -> Result<Tensor> {
+        let result = self.forward(x);
+        if result.is_err() {
+            Walk::through(self, "");
+        }
+        result
+    }
 
     /// Whether the options of the layer make sense. A [`Sequential`](crate::Sequential) asks when the layer is put in.
     ///
@@ -210,11 +252,26 @@ pub trait Forward: Module {
     }
 }
 
-struct Switch(bool);
+struct Switch {
+    on: bool,
+    walk: Walk,
+}
 
 impl Visitor for Switch {
+    fn enter(&mut self, name: &str) {
+        self.walk.enter(name);
+    }
+
+    fn leave(&mut self) {
+        self.walk.leave();
+    }
+
     fn training(&mut self, training: &Training) {
-        training.set(self.0);
+        training.set(self.on);
+    }
+
+    fn label(&mut self, label: &Label) {
+        self.walk.label(label);
     }
 }
 

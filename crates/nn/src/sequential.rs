@@ -1,7 +1,8 @@
 //! Layers one after the other.
 
-use tensor::{Result, Tensor};
+use tensor::{Error, Label, Result, Tensor};
 
+use crate::label::Walk;
 use crate::module::{Forward, Module, Visitor};
 
 /// A layer of any type.
@@ -40,6 +41,7 @@ impl<L: Forward + Send + Sync + 'static> IntoLayer for L {
 #[derive(Default)]
 pub struct Sequential {
     layers: Vec<Layer>,
+    label: Label,
 }
 
 impl Sequential {
@@ -72,27 +74,37 @@ impl Sequential {
     pub fn layers(&self) -> &[Layer] {
         &self.layers
     }
+
+    /// The error of layer `i`, which knows its path after this walk even if there was none before.
+    #[cold]
+    fn placed(&self, error: Error, i: usize) -> Error {
+        Walk::through(self, &self.label.path().unwrap_or_default());
+        error.in_labelled(&self.label, &i.to_string())
+    }
 }
 
 impl From<Vec<Layer>> for Sequential {
     fn from(layers: Vec<Layer>) -> Self {
-        Sequential { layers }
+        Sequential { layers, label: Label::default() }
     }
 }
 
 impl Module for Sequential {
     fn visit(&self, visitor: &mut dyn Visitor) {
         self.layers.visit(visitor);
+        visitor.enter("label");
+        visitor.label(&self.label);
+        visitor.leave();
     }
 }
 
 impl Forward for Sequential {
     /// # Errors
-    /// As the layer that fails, with its position in front.
+    /// As the layer that fails, with its path.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut x = x.clone();
         for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x).map_err(|error| error.in_layer(&i.to_string()))?;
+            x = layer.forward(&x).map_err(|error| self.placed(error, i))?;
         }
         Ok(x)
     }

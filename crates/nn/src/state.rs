@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use tensor::{DType, Error, Parameter, Result, State, Tensor};
+use tensor::{DType, Error, Label, Parameter, Result, State, Tensor};
 
+use crate::label;
 use crate::module::{Module, Visitor};
 
 /// What is kept under a name.
@@ -95,6 +96,10 @@ impl Visitor for Collector {
 
     fn state(&mut self, state: &State) {
         self.add(STATE, Entry::State(state.clone()));
+    }
+
+    fn label(&mut self, label: &Label) {
+        label::offer(label, self.path.iter().map(|(name, _)| name.as_str()));
     }
 }
 

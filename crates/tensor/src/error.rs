@@ -3,6 +3,7 @@
 //! Every text has the form `<op>: <what is wrong>, <numbers>; <usual fix>`, without a final period.
 
 use crate::dtype::DType;
+use crate::label::{Label, Place};
 
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -130,10 +131,10 @@ pub enum Error {
         message: String,
     },
     /// An error inside of a layer, with the path of the layer in its model.
-    #[error("{}", with_path(.path, .error))]
+    #[error("{}", .place.put_into(&.error.to_string()))]
     InLayer {
-        /// The path, as in the keys of a state dict: `features.0`.
-        path: String,
+        /// The layer: its path in the model if it is known.
+        place: Place,
         /// What went wrong there.
         error: Box<Error>,
     },
@@ -152,18 +153,63 @@ impl Error {
         Error::Custom(message.into())
     }
 
-    /// The same error with `name` put before the path of the layer it happened in.
+    /// The same error, seen from a container that calls the layer it happened in `name`. A path that a walk through the
+    /// model has left in the layer, and that has `name` in it, stays as it is.
     ///
     /// ```
     /// use gabor_tensor::Error;
     /// let error = Error::custom("conv2d: too small").in_layer("0").in_layer("features");
     /// assert_eq!(error.to_string(), "conv2d `features.0`: too small");
+    /// assert_eq!(error.layer().as_deref(), Some("features.0"));
     /// ```
     #[must_use]
+    #[cold]
     pub fn in_layer(self, name: &str) -> Self {
+        let (mut place, error) = self.placed();
+        place.enter(name);
+        Error::InLayer { place, error }
+    }
+
+    /// The same error, happened at `position` of a container with a label of its own.
+    #[must_use]
+    #[cold]
+    pub fn in_labelled(self, container: &Label, position: &str) -> Self {
+        let (mut place, error) = self.placed();
+        place.enter_labelled(container, position);
+        Error::InLayer { place, error }
+    }
+
+    /// The same error, happened in the layer with this label, which was called on `line`. An error that has a place
+    /// already keeps it.
+    #[must_use]
+    #[cold]
+    pub fn at(self, label: &Label, line: Option<&'static std::panic::Location<'static>>) -> Self {
         match self {
-            Error::InLayer { path, error } => Error::InLayer { path: format!("{name}.{path}"), error },
-            error => Error::InLayer { path: name.to_owned(), error: Box::new(error) },
+            placed @ Error::InLayer { .. } => placed,
+            error => Error::InLayer { place: Place::of(label, line), error: Box::new(error) },
+        }
+    }
+
+    fn placed(self) -> (Place, Box<Error>) {
+        match self {
+            Error::InLayer { place, error } => (place, error),
+            error => (Place::default(), Box::new(error)),
+        }
+    }
+
+    /// The path of the layer in which it happened, if it is known.
+    pub fn layer(&self) -> Option<String> {
+        match self {
+            Error::InLayer { place, .. } => place.path(),
+            _ => None,
+        }
+    }
+
+    /// The error itself, without the layer that it happened in.
+    pub fn without_layer(&self) -> &Error {
+        match self {
+            Error::InLayer { error, .. } => error,
+            error => error,
         }
     }
 
@@ -205,12 +251,4 @@ fn differing(lhs: &[usize], rhs: &[usize]) -> String {
         .map(|axis| (axis, size(lhs, axis), size(rhs, axis)))
         .find(|&(_, a, b)| a != b && a != 1 && b != 1)
         .map_or_else(String::new, |(axis, a, b)| format!(", dimension {axis} is {a} and {b}"))
-}
-
-fn with_path(path: &str, error: &Error) -> String {
-    let text = error.to_string();
-    match text.split_once(": ") {
-        Some((op, rest)) => format!("{op} `{path}`: {rest}"),
-        None => format!("`{path}`: {text}"),
-    }
 }

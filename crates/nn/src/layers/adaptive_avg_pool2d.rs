@@ -1,9 +1,9 @@
 //! Pooling to a given size by the average.
 
-use tensor::{Pair, Result, Tensor};
+use tensor::{Label, Pair, Result, Tensor};
 
 use super::options;
-use crate::{Forward, Module};
+use crate::{Forward, Module, named};
 
 /// The average of each window, with windows such that the result has a given size. PyTorch: `torch.nn.AdaptiveAvgPool2d`.
 ///
@@ -14,25 +14,24 @@ use crate::{Forward, Module};
 /// assert_eq!(AdaptiveAvgPool2d::new(1).forward(&x)?.to_vec::<f32>()?, [4.0]);
 /// # Ok::<(), tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Module)]
 pub struct AdaptiveAvgPool2d {
     output_size: Pair,
+    label: Label,
 }
 
 impl AdaptiveAvgPool2d {
     /// Pools to `output_size`.
     pub fn new(output_size: impl Into<Pair>) -> Self {
-        AdaptiveAvgPool2d { output_size: output_size.into() }
+        AdaptiveAvgPool2d { output_size: output_size.into(), label: Label::default() }
     }
 }
-
-impl Module for AdaptiveAvgPool2d {}
 
 impl Forward for AdaptiveAvgPool2d {
     /// # Errors
     /// The rank is not 3 or 4, or a dimension is empty.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.adaptive_avg_pool2d(self.output_size)
+        named(&self.label, x.adaptive_avg_pool2d(self.output_size))
     }
 
     fn check(&self) -> Result<()> {

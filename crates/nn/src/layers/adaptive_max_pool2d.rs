@@ -1,9 +1,9 @@
 //! Pooling to a given size by the maximum.
 
-use tensor::{Pair, Result, Tensor};
+use tensor::{Label, Pair, Result, Tensor};
 
 use super::options;
-use crate::{Forward, Module};
+use crate::{Forward, Module, named};
 
 /// The largest element of each window, with windows such that the result has a given size. PyTorch: `torch.nn.AdaptiveMaxPool2d`.
 ///
@@ -14,27 +14,27 @@ use crate::{Forward, Module};
 /// assert_eq!(AdaptiveMaxPool2d::new(1).forward(&x)?.to_vec::<f32>()?, [8.0]);
 /// # Ok::<(), tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Module)]
 pub struct AdaptiveMaxPool2d {
     output_size: Pair,
+    label: Label,
 }
 
 impl AdaptiveMaxPool2d {
     /// Pools to `output_size`.
     pub fn new(output_size: impl Into<Pair>) -> Self {
-        AdaptiveMaxPool2d { output_size: output_size.into() }
+        AdaptiveMaxPool2d { output_size: output_size.into(), label: Label::default() }
     }
 
     /// The maxima and their positions, counted row by row in each plane (`return_indices` in PyTorch).
     ///
     /// # Errors
     /// As [`Forward::forward`].
+    #[track_caller]
     pub fn forward_with_indices(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
-        x.adaptive_max_pool2d(self.output_size)
+        named(&self.label, x.adaptive_max_pool2d(self.output_size))
     }
 }
-
-impl Module for AdaptiveMaxPool2d {}
 
 impl Forward for AdaptiveMaxPool2d {
     /// # Errors

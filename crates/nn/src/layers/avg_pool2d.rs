@@ -1,9 +1,9 @@
 //! The average pooling layer.
 
-use tensor::{AvgPoolOptions, Error, Pair, Result, Tensor};
+use tensor::{AvgPoolOptions, Error, Label, Pair, Result, Tensor};
 
 use super::options;
-use crate::{Forward, Module};
+use crate::{Forward, Module, named};
 
 /// The average of each window. PyTorch: `torch.nn.AvgPool2d`.
 ///
@@ -17,15 +17,17 @@ use crate::{Forward, Module};
 /// assert_eq!(pool.forward(&x)?.to_vec::<f32>()?, [2.0, 3.0, 5.0, 6.0]);
 /// # Ok::<(), tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Module)]
 pub struct AvgPool2d {
+    #[module(skip)]
     options: AvgPoolOptions,
+    label: Label,
 }
 
 impl AvgPool2d {
     /// Windows of `kernel_size`, side by side.
     pub fn new(kernel_size: impl Into<Pair>) -> Self {
-        AvgPool2d { options: AvgPoolOptions::new(kernel_size) }
+        AvgPool2d { options: AvgPoolOptions::new(kernel_size), label: Label::default() }
     }
 
     /// Sets the steps of the window.
@@ -64,13 +66,11 @@ impl AvgPool2d {
     }
 }
 
-impl Module for AvgPool2d {}
-
 impl Forward for AvgPool2d {
     /// # Errors
     /// The rank is not 3 or 4, or no window fits.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.avg_pool2d(&self.options)
+        named(&self.label, x.avg_pool2d(&self.options))
     }
 
     fn check(&self) -> Result<()> {

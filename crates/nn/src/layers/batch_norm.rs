@@ -1,11 +1,11 @@
 //! Batch normalisation, for features and for images.
 
-use tensor::{DType, Error, Parameter, Result, State, Tensor};
+use tensor::{DType, Error, Label, Parameter, Result, State, Tensor};
 
 use super::options;
 use crate::functional::{self, BatchNormOptions};
 use crate::sequential::{IntoLayer, Layer};
-use crate::{Forward, Module, Training};
+use crate::{Forward, Module, Training, named};
 
 macro_rules! batch_norm {
     ($(#[$doc:meta])* $name:ident, $builder:ident, $rank:expr, $expected:literal) => {
@@ -26,6 +26,7 @@ macro_rules! batch_norm {
             eps: f64,
             momentum: Option<f64>,
             training: Training,
+            label: Label,
         }
 
         #[doc = concat!("Makes a [`", stringify!($name), "`].")]
@@ -98,6 +99,7 @@ macro_rules! batch_norm {
                     eps: self.eps,
                     momentum: self.momentum,
                     training: Training::default(),
+                    label: Label::default(),
                 })
             }
         }
@@ -106,6 +108,12 @@ macro_rules! batch_norm {
             /// # Errors
             /// Rank or channels do not fit, or there is only one value for each channel while training.
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
+                named(&self.label, self.normalise(x))
+            }
+        }
+
+        impl $name {
+            fn normalise(&self, x: &Tensor) -> Result<Tensor> {
                 if !$rank.contains(&x.rank()) {
                     let message = format!(concat!("input has shape {:?}; expected ", $expected), x.shape());
                     return Err(Error::shape("batch_norm", message));

@@ -1,10 +1,10 @@
 //! The convolution layer.
 
-use tensor::{Conv2dOptions, Error, PadMode, Padding, Pair, Parameter, Result, Tensor};
+use tensor::{Conv2dOptions, Error, Label, PadMode, Padding, Pair, Parameter, Result, Tensor};
 
 use super::options;
 use crate::sequential::{IntoLayer, Layer};
-use crate::{Forward, Module, init};
+use crate::{Forward, Module, init, named};
 
 /// What the margins of an image are filled with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,7 @@ pub struct Conv2d {
     options: Conv2dOptions,
     #[module(skip)]
     padding_mode: PaddingMode,
+    label: Label,
 }
 
 /// Makes a [`Conv2d`].
@@ -132,7 +133,7 @@ impl Conv2dBuilder {
         }
         let shape = [self.out_channels, self.in_channels / o.groups, self.kernel_size.h, self.kernel_size.w];
         let (weight, bias) = init::weight_and_bias(op, &shape, self.bias.then_some(self.out_channels))?;
-        Ok(Conv2d { weight, bias, options: self.options, padding_mode: self.padding_mode })
+        Ok(Conv2d { weight, bias, options: self.options, padding_mode: self.padding_mode, label: Label::default() })
     }
 }
 
@@ -140,6 +141,12 @@ impl Forward for Conv2d {
     /// # Errors
     /// Rank, channels or dtype do not fit, or the kernel is larger than the padded image.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        named(&self.label, self.convolve(x))
+    }
+}
+
+impl Conv2d {
+    fn convolve(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (self.weight.tensor(), self.bias.as_ref().map(Parameter::tensor));
         let mode = match self.padding_mode {
             PaddingMode::Zeros => return x.conv2d(&weight, bias.as_ref(), &self.options),
@@ -151,9 +158,7 @@ impl Forward for Conv2d {
         let padded = x.pad(&[left, right, top, bottom], mode)?;
         padded.conv2d(&weight, bias.as_ref(), &self.options.padding(0))
     }
-}
 
-impl Conv2d {
     fn margins(&self, weight: &[usize]) -> Result<[isize; 4]> {
         let sides = |kernel: usize, dilation: usize, size: &dyn Fn(Pair) -> usize| match self.options.padding {
             Padding::Valid => Some([0, 0]),

@@ -1,10 +1,10 @@
 //! The transposed convolution layer.
 
-use tensor::{ConvTranspose2dOptions, Error, Pair, Parameter, Result, Tensor};
+use tensor::{ConvTranspose2dOptions, Error, Label, Pair, Parameter, Result, Tensor};
 
 use super::options;
 use crate::sequential::{IntoLayer, Layer};
-use crate::{Forward, Module, init};
+use crate::{Forward, Module, init, named};
 
 /// The transpose of a convolution, used to make images larger. PyTorch: `torch.nn.ConvTranspose2d`.
 ///
@@ -26,6 +26,7 @@ pub struct ConvTranspose2d {
     pub bias: Option<Parameter>,
     #[module(skip)]
     options: ConvTranspose2dOptions,
+    label: Label,
 }
 
 /// Makes a [`ConvTranspose2d`].
@@ -115,7 +116,7 @@ impl ConvTranspose2dBuilder {
         }
         let shape = [self.in_channels, self.out_channels / o.groups, self.kernel_size.h, self.kernel_size.w];
         let (weight, bias) = init::weight_and_bias(op, &shape, self.bias.then_some(self.out_channels))?;
-        Ok(ConvTranspose2d { weight, bias, options: self.options })
+        Ok(ConvTranspose2d { weight, bias, options: self.options, label: Label::default() })
     }
 }
 
@@ -123,7 +124,8 @@ impl Forward for ConvTranspose2d {
     /// # Errors
     /// Rank, channels or dtype do not fit, or the result would be empty.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.conv_transpose2d(&self.weight.tensor(), self.bias.as_ref().map(Parameter::tensor).as_ref(), &self.options)
+        let bias = self.bias.as_ref().map(Parameter::tensor);
+        named(&self.label, x.conv_transpose2d(&self.weight.tensor(), bias.as_ref(), &self.options))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Dropout.
 
-use tensor::{Result, Tensor};
+use tensor::{Label, Result, Tensor};
 
 use super::options;
-use crate::{Forward, Module, Training, functional};
+use crate::{Forward, Module, Training, functional, named};
 
 /// Sets each element to 0 with probability `p` and scales the others by `1 / (1 - p)`, while training. PyTorch: `torch.nn.Dropout`.
 ///
@@ -19,12 +19,13 @@ use crate::{Forward, Module, Training, functional};
 pub struct Dropout {
     p: f64,
     training: Training,
+    label: Label,
 }
 
 impl Dropout {
     /// Drops a share `p` of the elements.
     pub fn new(p: f64) -> Self {
-        Dropout { p, training: Training::default() }
+        Dropout { p, training: Training::default(), label: Label::default() }
     }
 }
 
@@ -36,7 +37,7 @@ impl Default for Dropout {
 
 impl Forward for Dropout {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        functional::dropout(x, self.p, self.training.get())
+        named(&self.label, functional::dropout(x, self.p, self.training.get()))
     }
 
     fn check(&self) -> Result<()> {

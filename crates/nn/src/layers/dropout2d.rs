@@ -1,9 +1,9 @@
 //! Dropout of whole channels.
 
-use tensor::{Result, Tensor};
+use tensor::{Label, Result, Tensor};
 
 use super::options;
-use crate::{Forward, Module, Training, functional};
+use crate::{Forward, Module, Training, functional, named};
 
 /// Sets each channel `[n, c]` to 0 with probability `p` and scales the others by `1 / (1 - p)`, while training. PyTorch: `torch.nn.Dropout2d`.
 ///
@@ -19,12 +19,13 @@ use crate::{Forward, Module, Training, functional};
 pub struct Dropout2d {
     p: f64,
     training: Training,
+    label: Label,
 }
 
 impl Dropout2d {
     /// Drops a share `p` of the channels.
     pub fn new(p: f64) -> Self {
-        Dropout2d { p, training: Training::default() }
+        Dropout2d { p, training: Training::default(), label: Label::default() }
     }
 }
 
@@ -36,7 +37,7 @@ impl Default for Dropout2d {
 
 impl Forward for Dropout2d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        functional::dropout2d(x, self.p, self.training.get())
+        named(&self.label, functional::dropout2d(x, self.p, self.training.get()))
     }
 
     fn check(&self) -> Result<()> {

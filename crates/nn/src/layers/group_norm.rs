@@ -1,10 +1,10 @@
 //! Group normalisation.
 
-use tensor::{Parameter, Result, Tensor};
+use tensor::{Label, Parameter, Result, Tensor};
 
 use super::options;
 use crate::sequential::{IntoLayer, Layer};
-use crate::{Forward, Module, functional};
+use crate::{Forward, Module, functional, named};
 
 /// Standardises groups of channels of each sample, then scales and shifts each channel. PyTorch: `torch.nn.GroupNorm`.
 ///
@@ -25,6 +25,7 @@ pub struct GroupNorm {
     pub bias: Option<Parameter>,
     num_groups: usize,
     eps: f64,
+    label: Label,
 }
 
 /// Makes a [`GroupNorm`].
@@ -69,7 +70,13 @@ impl GroupNormBuilder {
         options::epsilon(op, self.eps)?;
         let learned =
             |value: f32| self.affine.then(|| Parameter::new(Tensor::full(self.num_channels, value)?)).transpose();
-        Ok(GroupNorm { weight: learned(1.0)?, bias: learned(0.0)?, num_groups: self.num_groups, eps: self.eps })
+        Ok(GroupNorm {
+            weight: learned(1.0)?,
+            bias: learned(0.0)?,
+            num_groups: self.num_groups,
+            eps: self.eps,
+            label: Label::default(),
+        })
     }
 }
 
@@ -78,7 +85,7 @@ impl Forward for GroupNorm {
     /// The rank is below 2, or the channels do not fit.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (self.weight.as_ref().map(Parameter::tensor), self.bias.as_ref().map(Parameter::tensor));
-        functional::group_norm(x, self.num_groups, weight.as_ref(), bias.as_ref(), self.eps)
+        named(&self.label, functional::group_norm(x, self.num_groups, weight.as_ref(), bias.as_ref(), self.eps))
     }
 }
 

@@ -1,10 +1,10 @@
 //! Layer normalisation.
 
-use tensor::{Error, Parameter, Result, Shape, Tensor};
+use tensor::{Error, Label, Parameter, Result, Shape, Tensor};
 
 use super::options;
 use crate::sequential::{IntoLayer, Layer};
-use crate::{Forward, Module, functional};
+use crate::{Forward, Module, functional, named};
 
 /// Standardises the last dimensions of each sample, then scales and shifts them. PyTorch: `torch.nn.LayerNorm`.
 ///
@@ -23,6 +23,7 @@ pub struct LayerNorm {
     pub bias: Option<Parameter>,
     normalized_shape: Shape,
     eps: f64,
+    label: Label,
 }
 
 /// Makes a [`LayerNorm`].
@@ -79,6 +80,7 @@ impl LayerNormBuilder {
             bias: learned(self.elementwise_affine && self.bias, 0.0)?,
             normalized_shape: shape.clone(),
             eps: self.eps,
+            label: Label::default(),
         })
     }
 }
@@ -88,7 +90,7 @@ impl Forward for LayerNorm {
     /// The shape does not end in `normalized_shape`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (self.weight.as_ref().map(Parameter::tensor), self.bias.as_ref().map(Parameter::tensor));
-        functional::layer_norm(x, &self.normalized_shape, weight.as_ref(), bias.as_ref(), self.eps)
+        named(&self.label, functional::layer_norm(x, &self.normalized_shape, weight.as_ref(), bias.as_ref(), self.eps))
     }
 }
 

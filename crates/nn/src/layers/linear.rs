@@ -1,10 +1,10 @@
 //! The fully connected layer.
 
-use tensor::{Parameter, Result, Tensor};
+use tensor::{Label, Parameter, Result, Tensor};
 
 use super::options;
 use crate::sequential::{IntoLayer, Layer};
-use crate::{Forward, Module, init};
+use crate::{Forward, Module, init, named};
 
 /// `x @ weight.T + bias` over the last dimension. PyTorch: `torch.nn.Linear`.
 ///
@@ -23,6 +23,7 @@ pub struct Linear {
     pub weight: Parameter,
     /// `[out_features]`.
     pub bias: Option<Parameter>,
+    label: Label,
 }
 
 /// Makes a [`Linear`].
@@ -67,7 +68,7 @@ impl LinearBuilder {
         options::sizes("linear", &[("in_features", self.in_features), ("out_features", self.out_features)])?;
         let shape = [self.out_features, self.in_features];
         let (weight, bias) = init::weight_and_bias("linear", &shape, self.bias.then_some(self.out_features))?;
-        Ok(Linear { weight, bias })
+        Ok(Linear { weight, bias, label: Label::default() })
     }
 }
 
@@ -75,7 +76,8 @@ impl Forward for Linear {
     /// # Errors
     /// The last dimension is not `in_features`, or the dtype differs.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.linear(&self.weight.tensor(), self.bias.as_ref().map(Parameter::tensor).as_ref())
+        let bias = self.bias.as_ref().map(Parameter::tensor);
+        named(&self.label, x.linear(&self.weight.tensor(), bias.as_ref()))
     }
 }
 

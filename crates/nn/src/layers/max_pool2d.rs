@@ -1,9 +1,9 @@
 //! The max pooling layer.
 
-use tensor::{Pair, PoolOptions, Result, Tensor};
+use tensor::{Label, Pair, PoolOptions, Result, Tensor};
 
 use super::options;
-use crate::{Forward, Module};
+use crate::{Forward, Module, named};
 
 /// The largest element of each window. PyTorch: `torch.nn.MaxPool2d`.
 ///
@@ -17,15 +17,17 @@ use crate::{Forward, Module};
 /// assert_eq!(pool.forward(&x)?.to_vec::<f32>()?, [4.0, 5.0, 7.0, 8.0]);
 /// # Ok::<(), tensor::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Module)]
 pub struct MaxPool2d {
+    #[module(skip)]
     options: PoolOptions,
+    label: Label,
 }
 
 impl MaxPool2d {
     /// Windows of `kernel_size`, side by side.
     pub fn new(kernel_size: impl Into<Pair>) -> Self {
-        MaxPool2d { options: PoolOptions::new(kernel_size) }
+        MaxPool2d { options: PoolOptions::new(kernel_size), label: Label::default() }
     }
 
     /// Sets the steps of the window.
@@ -60,18 +62,17 @@ impl MaxPool2d {
     ///
     /// # Errors
     /// As [`Forward::forward`].
+    #[track_caller]
     pub fn forward_with_indices(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
-        x.max_pool2d_with_indices(&self.options)
+        named(&self.label, x.max_pool2d_with_indices(&self.options))
     }
 }
-
-impl Module for MaxPool2d {}
 
 impl Forward for MaxPool2d {
     /// # Errors
     /// The rank is not 3 or 4, or no window fits.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.max_pool2d(&self.options)
+        named(&self.label, x.max_pool2d(&self.options))
     }
 
     fn check(&self) -> Result<()> {

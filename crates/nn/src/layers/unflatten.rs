@@ -1,8 +1,8 @@
 //! Splitting a dimension.
 
-use tensor::{Error, Result, Tensor};
+use tensor::{Error, Label, Result, Tensor};
 
-use crate::{Forward, Module};
+use crate::{Forward, Module, named};
 
 /// Splits one dimension into several; one of the sizes may be -1. PyTorch: `torch.nn.Unflatten`.
 ///
@@ -13,25 +13,31 @@ use crate::{Forward, Module};
 /// assert_eq!(layer.forward(&Tensor::zeros([8, 400])?)?.shape(), &[8, 16, 5, 5]);
 /// # Ok::<(), tensor::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Module)]
 pub struct Unflatten {
     dim: isize,
+    #[module(skip)]
     sizes: Vec<isize>,
+    label: Label,
 }
 
 impl Unflatten {
     /// Splits dimension `dim` into `sizes`.
     pub fn new(dim: isize, sizes: impl Into<Vec<isize>>) -> Self {
-        Unflatten { dim, sizes: sizes.into() }
+        Unflatten { dim, sizes: sizes.into(), label: Label::default() }
     }
 }
-
-impl Module for Unflatten {}
 
 impl Forward for Unflatten {
     /// # Errors
     /// There is no such dimension, or the sizes do not multiply to it.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        named(&self.label, self.split(x))
+    }
+}
+
+impl Unflatten {
+    fn split(&self, x: &Tensor) -> Result<Tensor> {
         let size = x.dim(self.dim)?;
         let at = if self.dim < 0 { self.dim + x.rank() as isize } else { self.dim } as usize;
         let known = self.sizes.iter().filter(|&&s| s != -1).try_fold(1isize, |n, &s| n.checked_mul(s));
