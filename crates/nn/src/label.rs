@@ -6,7 +6,7 @@
 
 use std::panic::Location;
 
-use tensor::{Label, Result};
+use tensor::{Label, Parameter, Result};
 
 use crate::module::{Module, Visitor};
 
@@ -75,6 +75,10 @@ impl Visitor for Walk {
 
     fn leave(&mut self) {
         self.path.pop();
+    }
+
+    fn parameter(&mut self, parameter: &Parameter) {
+        parameter.label().offer(self.path.iter().map(String::as_str));
     }
 
     fn label(&mut self, label: &Label) {

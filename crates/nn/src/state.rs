@@ -91,6 +91,7 @@ impl Visitor for Collector {
     }
 
     fn parameter(&mut self, parameter: &Parameter) {
+        parameter.label().offer(self.path.iter().map(|(name, _)| name.as_str()));
         self.add(PARAMETER, Entry::Parameter(parameter.clone()));
     }
 

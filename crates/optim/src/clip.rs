@@ -1,5 +1,6 @@
 //! Gradient clipping, over all parameters together.
 
+use crate::group::described;
 use tensor::{DType, Error, Parameter, Result, Tensor};
 
 /// The norm of all gradients together, as if they were one vector; 0 if there are none.
@@ -93,7 +94,7 @@ pub fn clip_grad_norm_(parameters: &[Parameter], max_norm: f64, norm_type: f64) 
 /// let error = gabor_optim::clip_grad_norm_checked_(&[w], 1.0, 2.0).unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     "clip_grad_norm_: the total norm of order 2 is NaN, gradient of parameter 0 of shape [2]; lower the learning rate, or look for a division by 0"
+///     "clip_grad_norm_: the total norm of order 2 is NaN, in the gradient of the parameter of shape [2]; lower the learning rate, or look for a division by 0"
 /// );
 /// # Ok::<(), tensor::Error>(())
 /// ```
@@ -112,9 +113,9 @@ fn clip(parameters: &[Parameter], max_norm: f64, norm_type: f64, error_if_nonfin
     let norm = grad_norm(parameters, norm_type)?;
     if error_if_nonfinite && !norm.is_finite() {
         let mut place = String::new();
-        for (i, parameter) in parameters.iter().enumerate() {
+        for parameter in parameters {
             if !grad_norm(std::slice::from_ref(parameter), norm_type)?.is_finite() {
-                place = format!(", gradient of parameter {i} of shape {:?}", parameter.shape());
+                place = format!(", in the gradient of {}", described(parameter));
                 break;
             }
         }
@@ -156,7 +157,12 @@ pub fn clip_grad_value_(parameters: &[Parameter], clip_value: f64) -> Result<()>
 fn for_each_grad(parameters: &[Parameter], f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<()> {
     for parameter in parameters {
         if let Some(grad) = parameter.grad() {
+            // Another number is still the gradient that an optimizer may have used.
+            let used = parameter.use_grad();
             parameter.set_grad(&f(&grad)?)?;
+            if used {
+                parameter.use_grad();
+            }
         }
     }
     Ok(())

@@ -2,9 +2,9 @@
 
 use kernels::buffer::Buffer;
 use kernels::element::Float;
-use tensor::{DType, Element, Error, Parameter, Result, Tensor};
+use tensor::{DType, Element, Error, Lint, Parameter, Result, Tensor, warn_once};
 
-use crate::group::Group;
+use crate::group::{Group, described};
 use crate::state::{StateDict, mismatch};
 
 /// The floating-point types that parameters have.
@@ -52,9 +52,14 @@ impl Engine {
     /// Runs the update of the right type on each parameter that has a gradient and is not frozen.
     pub(crate) fn step(&mut self, f32: Update<f32>, f64: Update<f64>) -> Result<()> {
         let mut memories = self.memories.iter_mut();
+        let mut stepped = false;
         for group in &self.groups {
             for (parameter, memory) in group.parameters().iter().zip(&mut memories) {
                 let Some(grad) = parameter.grad().filter(|_| parameter.requires_grad()) else { continue };
+                stepped = true;
+                if parameter.use_grad() {
+                    not_zeroed(self.kind, parameter);
+                }
                 let steps = memory.steps + 1;
                 match &mut memory.arrays {
                     Typed::F32(arrays) => step_one(f32, group, steps, parameter, &grad, arrays)?,
@@ -62,6 +67,14 @@ impl Engine {
                 }
                 memory.steps = steps;
             }
+        }
+        if !stepped {
+            warn_once(Lint::NothingToStep, || {
+                format!(
+                    "{}: step() moves nothing, no parameter has a gradient; call backward() on the loss first",
+                    self.kind
+                )
+            });
         }
         Ok(())
     }
@@ -134,9 +147,10 @@ impl Engine {
                     arrays_used += 1;
                     if tensor.shape() != &parameter.shape() || tensor.dtype() != parameter.dtype() {
                         problems.push(format!(
-                            "{name} is {} {:?} and the parameter {} {:?}",
+                            "{name} is {} {:?} and {} {} {:?}",
                             tensor.dtype(),
                             tensor.shape(),
+                            parameter.name().as_deref().unwrap_or("the parameter"),
                             parameter.dtype(),
                             parameter.shape()
                         ));
@@ -159,6 +173,16 @@ impl Engine {
         self.memories = memories;
         Ok(())
     }
+}
+
+#[cold]
+fn not_zeroed(op: &'static str, parameter: &Parameter) {
+    warn_once(Lint::GradientsNotZeroed, || {
+        let which = described(parameter);
+        format!(
+            "{op}: step() uses a gradient of {which} that a step before has used; call zero_grad() before backward()"
+        )
+    });
 }
 
 fn step_one<T: Real>(

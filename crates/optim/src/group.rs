@@ -1,6 +1,6 @@
 //! Parameter groups: parameters that share the values of their options.
 
-use tensor::{Error, Parameter, Result};
+use tensor::{Error, Lint, Parameter, Result};
 
 /// Parameters that an optimizer moves with the same options.
 ///
@@ -279,14 +279,22 @@ fn distinct(op: &'static str, groups: &[Group]) -> Result<()> {
                 return Err(Error::argument(
                     op,
                     format!(
-                        "parameter {i} of group {g} is also parameter {j} of group {h}, shape {:?}; name each parameter once",
-                        parameter.shape()
+                        "{} is parameter {j} of group {h} and parameter {i} of group {g}; name each parameter once",
+                        described(parameter)
                     ),
                 ));
             }
         }
     }
     Ok(())
+}
+
+/// A parameter in messages: `conv1.weight [6, 1, 5, 5]`, or its shape alone if it belongs to no model.
+pub(crate) fn described(parameter: &Parameter) -> String {
+    match parameter.name() {
+        Some(name) => format!("{name} {:?}", parameter.shape()),
+        None => format!("the parameter of shape {:?}", parameter.shape()),
+    }
 }
 
 /// Refuses values that no option of this name can have.
@@ -299,5 +307,10 @@ fn check(op: &'static str, name: &str, value: f64) -> Result<()> {
         "nesterov" | "maximize" | "amsgrad" | "centered" => (value == 0.0 || value == 1.0, "use 0 or 1"),
         _ => (value.is_finite(), "use a finite number"),
     };
+    if name == "momentum" && value > 1.0 {
+        tensor::warn_once(Lint::MomentumAboveOne, || {
+            format!("{op}: momentum is {value}, steps grow without end; use a number below 1, such as 0.9")
+        });
+    }
     if fine { Ok(()) } else { Err(Error::argument(op, format!("{name} is {value}; {fix}"))) }
 }

@@ -50,7 +50,7 @@ fn norms_that_are_not_finite() -> Result<()> {
     for (grad, norm_type) in [(f64::NAN, 2.0), (f64::INFINITY, 2.0), (f64::NAN, f64::INFINITY), (f64::NAN, 1.5)] {
         let ps = with_grads(&[&[1.0], &[grad], &[2.0]]);
         let text = clip_grad_norm_checked_(&ps, 1.0, norm_type).unwrap_err().to_string();
-        assert!(text.contains("gradient of parameter 1 of shape [1]"), "{text}");
+        assert!(text.contains("in the gradient of the parameter of shape [1]"), "{text}");
         assert_eq!(grads(&ps)[0], 1.0);
         let norm = clip_grad_norm_(&ps, 1.0, norm_type)?;
         assert_eq!(norm.is_nan(), grad.is_nan());

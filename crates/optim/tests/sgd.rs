@@ -141,7 +141,7 @@ fn refusals() {
     assert_eq!(text(sgd(0.1).group(vec![], GroupOptions::new())), format!("SGD: group 1: {empty}"));
     assert_eq!(
         text(sgd(0.1).group(vec![parameter(&[1.0]), w.clone()], GroupOptions::new())),
-        "SGD: parameter 1 of group 1 is also parameter 0 of group 0, shape [1]; name each parameter once"
+        "SGD: the parameter of shape [1] is parameter 0 of group 0 and parameter 1 of group 1; name each parameter once"
     );
     assert!(text(SGD::new(vec![w.clone(), w.clone()], 0.1)).contains("parameter 1 of group 0"));
     assert_eq!(

@@ -36,6 +36,7 @@ mod tape;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod value;
+mod warning;
 
 pub use kernels::buffer::{Stats as MemoryStats, stats as memory_stats, trim as release_memory};
 pub use kernels::par::{num_threads, set_num_threads};
@@ -53,3 +54,4 @@ pub use parameter::{Parameter, State};
 pub use random::{Generator, manual_seed, with_default_generator};
 pub use shape::{Axes, Pair, Shape};
 pub use tape::{GradOptions, NoGradGuard, Tensor, grad, grad_enabled, gradients, no_grad, no_grad_guard};
+pub use warning::{Lint, is_untold, set_warning_handler, warn_once};

@@ -1,9 +1,11 @@
 //! Parameters: leaves whose values an optimizer replaces, and state that layers keep beside them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
+use crate::label::Label;
 use crate::shape::Shape;
 use crate::tape::{Tensor, no_grad};
 
@@ -24,6 +26,9 @@ pub struct Parameter {
 
 struct Shared {
     cell: RwLock<Held>,
+    label: Label,
+    /// Whether an optimizer has used the stored gradient.
+    used: AtomicBool,
 }
 
 /// The tensor is a leaf; its node stays the same until the dtype changes.
@@ -39,7 +44,9 @@ impl Parameter {
     /// The dtype is not floating point.
     pub fn new(tensor: Tensor) -> Result<Self> {
         let tensor = tensor.detach().requires_grad_()?;
-        Ok(Parameter { shared: Arc::new(Shared { cell: RwLock::new(Held { tensor, frozen: false }) }) })
+        let cell = RwLock::new(Held { tensor, frozen: false });
+        let shared = Shared { cell, label: Label::default(), used: AtomicBool::new(false) };
+        Ok(Parameter { shared: Arc::new(shared) })
     }
 
     /// The current value: a leaf of the graph, or a plain tensor while the parameter is frozen.
@@ -65,7 +72,14 @@ impl Parameter {
 
     /// Forgets the stored gradient.
     pub fn zero_grad(&self) {
+        self.shared.used.store(false, Ordering::Relaxed);
         self.held().tensor.zero_grad();
+    }
+
+    /// Notes that an optimizer uses the stored gradient now. Whether one has used it before, or what it has grown from,
+    /// since the last [`zero_grad`](Self::zero_grad).
+    pub fn use_grad(&self) -> bool {
+        self.shared.used.swap(true, Ordering::Relaxed)
     }
 
     /// Replaces the stored gradient, for instance after clipping.
@@ -75,6 +89,7 @@ impl Parameter {
     pub fn set_grad(&self, grad: &Tensor) -> Result<()> {
         self.check("set_grad", grad)?;
         self.held().tensor.set_grad(Some(grad.value.contiguous()?));
+        self.shared.used.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -146,6 +161,7 @@ impl Parameter {
         let mut held = self.held_mut();
         if held.tensor.dtype() != dtype {
             held.tensor = held.tensor.detach().to_dtype(dtype)?.requires_grad_()?;
+            self.shared.used.store(false, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -158,6 +174,16 @@ impl Parameter {
     /// Whether gradients are recorded for it.
     pub fn requires_grad(&self) -> bool {
         !self.held().frozen
+    }
+
+    /// Where its name in a model is kept, once somebody has walked through the model.
+    pub fn label(&self) -> &Label {
+        &self.shared.label
+    }
+
+    /// Its name in a model, `conv1.weight`, once somebody has asked the model for its parameters.
+    pub fn name(&self) -> Option<String> {
+        self.shared.label.path().filter(|name| !name.is_empty())
     }
 
     /// A number that only clones of this parameter share.

@@ -1,6 +1,6 @@
 //! The negative log likelihood: the loss of classes, given the logarithms of their probabilities.
 
-use tensor::{DType, Error, Result, State, Tensor};
+use tensor::{DType, Error, Lint, Result, State, Tensor, is_untold, warn_once};
 
 use super::Reduction;
 use crate::Module;
@@ -127,6 +127,9 @@ impl Picked {
                 format!("target {class} at position {position} is not one of {classes} classes (0 to {last}){hint}");
             return Err(Error::argument(op, message));
         }
+        if !clean && input.numel() > 0 {
+            look_for_targets(op, &targets, ignore_index)?;
+        }
         let ignored = if clean { None } else { Some(targets.eq_scalar(ignore_index as f64)?) };
         let safe = ignored.as_ref().map_or_else(|| Ok(targets.clone()), |i| targets.masked_fill(i, 0.0))?;
         let mut weights = match weight {
@@ -159,6 +162,19 @@ impl Picked {
             _ => reduction.of(losses),
         }
     }
+}
+
+/// Warns where every target is left out.
+fn look_for_targets(op: &'static str, targets: &Tensor, ignore_index: i64) -> Result<()> {
+    if is_untold(Lint::NothingCounted) && targets.with_slice(|t: &[i64]| t.iter().all(|&t| t == ignore_index))? {
+        warn_once(Lint::NothingCounted, || {
+            let count = targets.numel();
+            format!(
+                "{op}: all {count} targets are {ignore_index} and left out, the mean of nothing is NaN; check the labels"
+            )
+        });
+    }
+    Ok(())
 }
 
 /// The dimension of the classes and their number.
