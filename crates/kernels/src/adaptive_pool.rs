@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::element::Float;
+use crate::element::{Float, compiled_here};
 use crate::pool::{self, PoolGeometry};
 use crate::{par, reduce};
 
@@ -74,11 +74,31 @@ fn window(at: usize, input: usize, output: usize) -> Range<usize> {
     start..end
 }
 
+compiled_here! {
+    trait AdaptiveKernels for f32, f64 = {
+        fn adaptive_avg_pool2d(planes: usize, in_h: usize, in_w: usize, out_h: usize, out_w: usize, x: &[Self], y: &mut [Self]) = adaptive_avg_pool2d_of;
+        fn adaptive_avg_pool2d_grad(planes: usize, in_h: usize, in_w: usize, out_h: usize, out_w: usize, gy: &[Self], gx: &mut [Self]) = adaptive_avg_pool2d_grad_of;
+        fn adaptive_max_pool2d(planes: usize, in_h: usize, in_w: usize, out_h: usize, out_w: usize, x: &[Self], y: &mut [Self], index: &mut [i64]) = adaptive_max_pool2d_of;
+    }
+}
+
 /// The mean of each window.
 ///
 /// # Panics
 /// A slice has another length than the sizes say.
 pub fn adaptive_avg_pool2d<T: Float>(
+    planes: usize,
+    in_h: usize,
+    in_w: usize,
+    out_h: usize,
+    out_w: usize,
+    x: &[T],
+    y: &mut [T],
+) {
+    <T as AdaptiveKernels>::adaptive_avg_pool2d(planes, in_h, in_w, out_h, out_w, x, y);
+}
+
+fn adaptive_avg_pool2d_of<T: Float>(
     planes: usize,
     in_h: usize,
     in_w: usize,
@@ -125,6 +145,18 @@ pub fn adaptive_avg_pool2d_grad<T: Float>(
     gy: &[T],
     gx: &mut [T],
 ) {
+    <T as AdaptiveKernels>::adaptive_avg_pool2d_grad(planes, in_h, in_w, out_h, out_w, gy, gx);
+}
+
+fn adaptive_avg_pool2d_grad_of<T: Float>(
+    planes: usize,
+    in_h: usize,
+    in_w: usize,
+    out_h: usize,
+    out_w: usize,
+    gy: &[T],
+    gx: &mut [T],
+) {
     let sizes = Sizes::new(planes, (in_h, in_w), (out_h, out_w), gx.len(), gy.len());
     let (plane, out) = sizes.plane();
     if let Some(geo) = sizes.ordinary() {
@@ -153,6 +185,20 @@ pub fn adaptive_avg_pool2d_grad<T: Float>(
 /// A slice has another length than the sizes say.
 #[allow(clippy::too_many_arguments)]
 pub fn adaptive_max_pool2d<T: Float>(
+    planes: usize,
+    in_h: usize,
+    in_w: usize,
+    out_h: usize,
+    out_w: usize,
+    x: &[T],
+    y: &mut [T],
+    index: &mut [i64],
+) {
+    <T as AdaptiveKernels>::adaptive_max_pool2d(planes, in_h, in_w, out_h, out_w, x, y, index);
+}
+
+#[allow(clippy::too_many_arguments)]
+fn adaptive_max_pool2d_of<T: Float>(
     planes: usize,
     in_h: usize,
     in_w: usize,

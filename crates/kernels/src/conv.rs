@@ -10,7 +10,7 @@
 //! gradient by the input is a convolution of the padded gradient; backward-weights is a dot product for each weight
 //! (`conv_weight`). Problems of a few rows skip all preparation (`conv_clipped`).
 
-use crate::element::Float;
+use crate::element::{Float, compiled_here};
 use crate::isa::{self, Isa};
 use crate::par;
 use crate::{conv_clipped, conv_direct, conv_weight};
@@ -153,15 +153,28 @@ fn way(g: &ConvGeometry) -> Way {
     if rows <= 64 || padded > bound { Way::Clipped } else { Way::Tiled }
 }
 
+compiled_here! {
+    trait ConvKernels for f32, f64 = {
+        fn conv2d(geometry: &ConvGeometry, x: &[Self], w: &[Self], bias: Option<&[Self]>, y: &mut [Self]) = conv2d_of;
+        fn conv2d_input(geometry: &ConvGeometry, w: &[Self], gy: &[Self], gx: &mut [Self]) = conv2d_input_of;
+        fn conv2d_weight(geometry: &ConvGeometry, x: &[Self], gy: &[Self], gw: &mut [Self]) = conv2d_weight_of;
+        fn conv2d_bias(geometry: &ConvGeometry, gy: &[Self], gb: &mut [Self]) = conv2d_bias_of;
+    }
+}
+
 /// Writes the convolution of `x` `[N, C, H, W]` with `w` `[K, C / groups, R, S]`, plus `bias` `[K]`, to `y`.
 ///
 /// # Panics
 /// The geometry is inconsistent or a slice does not have its size.
 pub fn conv2d<T: Float>(geometry: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+    <T as ConvKernels>::conv2d(geometry, x, w, bias, y);
+}
+
+fn conv2d_of<T: Float>(geometry: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
     let g = geometry;
     let some = g.check("conv2d", x.len(), w.len(), y.len());
     assert!(bias.is_none_or(|b| b.len() == g.out_channels), "conv2d: a bias for each output channel");
-    forward(g, x, w, bias, y, if some { way(g) } else { Way::Clipped }, isa::isa());
+    forward(g, x, w, bias, y, if some { way(g) } else { Way::Clipped }, isa::isa_of::<T>());
 }
 
 fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T], way: Way, isa: Isa) {
@@ -176,8 +189,12 @@ fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: 
 /// # Panics
 /// The geometry is inconsistent or a slice does not have its size.
 pub fn conv2d_input<T: Float>(geometry: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
+    <T as ConvKernels>::conv2d_input(geometry, w, gy, gx);
+}
+
+fn conv2d_input_of<T: Float>(geometry: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
     let some = geometry.check("conv2d_input", gx.len(), w.len(), gy.len());
-    input(geometry, w, gy, gx, if some { way(geometry) } else { Way::Clipped }, isa::isa());
+    input(geometry, w, gy, gx, if some { way(geometry) } else { Way::Clipped }, isa::isa_of::<T>());
 }
 
 fn input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T], way: Way, isa: Isa) {
@@ -192,8 +209,12 @@ fn input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T], way: Way, 
 /// # Panics
 /// The geometry is inconsistent or a slice does not have its size.
 pub fn conv2d_weight<T: Float>(geometry: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
+    <T as ConvKernels>::conv2d_weight(geometry, x, gy, gw);
+}
+
+fn conv2d_weight_of<T: Float>(geometry: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
     let some = geometry.check("conv2d_weight", x.len(), gw.len(), gy.len());
-    weight(geometry, x, gy, gw, if some { way(geometry) } else { Way::Clipped }, isa::isa());
+    weight(geometry, x, gy, gw, if some { way(geometry) } else { Way::Clipped }, isa::isa_of::<T>());
 }
 
 fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way, isa: Isa) {
@@ -208,13 +229,17 @@ fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way,
 /// # Panics
 /// The geometry is inconsistent or a slice does not have its size.
 pub fn conv2d_bias<T: Float>(geometry: &ConvGeometry, gy: &[T], gb: &mut [T]) {
+    <T as ConvKernels>::conv2d_bias(geometry, gy, gb);
+}
+
+fn conv2d_bias_of<T: Float>(geometry: &ConvGeometry, gy: &[T], gb: &mut [T]) {
     let g = geometry;
     assert!(g.sizes().is_some_and(|s| s.2 == gy.len()), "conv2d_bias: the gradient has the size of the output");
     assert_eq!(gb.len(), g.out_channels, "conv2d_bias: a sum for each output channel");
     let plane = g.out_h * g.out_w;
     par::for_each_chunk(gb, 1, g.batch.saturating_mul(plane), |k, gb| {
         let planes = (0..g.batch).map(|n| &gy[(n * g.out_channels + k) * plane..][..plane]);
-        gb[0] = isa::dispatch(
+        gb[0] = isa::dispatch::<T, _>(
             #[inline(always)]
             || planes.fold(T::ZERO, |sum, plane| sum + lane_sum(plane)),
         );

@@ -50,7 +50,7 @@ fn runs(g: &ConvGeometry, mut f: impl FnMut(usize, usize, usize, usize, usize)) 
 /// [`crate::conv::conv2d`].
 pub(crate) fn conv2d<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
     let plane = g.out_h * g.out_w;
-    isa::dispatch(
+    isa::dispatch::<T, _>(
         #[inline(always)]
         || {
             if plane > 0 {
@@ -74,7 +74,7 @@ pub(crate) fn conv2d<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<
 
 /// [`crate::conv::conv2d_input`].
 pub(crate) fn conv2d_input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
-    isa::dispatch(
+    isa::dispatch::<T, _>(
         #[inline(always)]
         || {
             gx.fill(T::ZERO);
@@ -95,7 +95,7 @@ pub(crate) fn conv2d_input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &m
 
 /// [`crate::conv::conv2d_weight`].
 pub(crate) fn conv2d_weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
-    isa::dispatch(
+    isa::dispatch::<T, _>(
         #[inline(always)]
         || {
             gw.fill(T::ZERO);

@@ -74,6 +74,7 @@ fn integers<T: Float>(n: usize, seed: usize) -> Vec<T> {
 
 /// Runs all three passes one way and compares them with the twin.
 fn compare<T: Float>(g: &ConvGeometry, way: Way, isa: Isa) {
+    let isa = isa.min(T::WIDEST);
     let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
     let (x, w, gy) = (integers::<T>(x_len, 1), integers::<T>(w_len, 2), integers::<T>(y_len, 3));
     let bias = integers::<T>(g.out_channels, 4);

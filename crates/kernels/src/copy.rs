@@ -6,13 +6,19 @@
 //! the one that lies close together (a transpose) the two inner axes are copied in small square blocks. The outermost axis
 //! is divided over the threads.
 
-use crate::element::Element;
+use crate::element::{Element, compiled_here};
 use crate::par;
 
 /// Elements of one piece of work for a thread.
 const PIECE: usize = 16 * 1024;
 /// Side of the square blocks in which a transpose is copied.
 const BLOCK: usize = 16;
+
+compiled_here! {
+    trait CopyKernels for f32, f64, i64, u8, bool = {
+        fn copy_strided(src: &[Self], offset: usize, shape: &[usize], strides: &[usize], dst: &mut [Self]) = copy_strided_of;
+    }
+}
 
 /// Writes the elements of a strided view to `dst` in row-major order.
 ///
@@ -21,6 +27,10 @@ const BLOCK: usize = 16;
 /// # Panics
 /// The lengths of `shape` and `strides` differ, `dst` has another number of elements, or the view reaches past `src`.
 pub fn copy_strided<T: Element>(src: &[T], offset: usize, shape: &[usize], strides: &[usize], dst: &mut [T]) {
+    <T as CopyKernels>::copy_strided(src, offset, shape, strides, dst);
+}
+
+fn copy_strided_of<T: Element>(src: &[T], offset: usize, shape: &[usize], strides: &[usize], dst: &mut [T]) {
     assert_eq!(shape.len(), strides.len(), "a stride for each axis");
     assert_eq!(dst.len(), shape.iter().product::<usize>(), "as many elements as the shape has");
     if dst.is_empty() {

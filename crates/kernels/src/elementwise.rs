@@ -8,7 +8,7 @@ mod binary;
 mod cast;
 mod unary;
 
-pub use binary::{ElementLoops, NumberLoops, axpy, binary, binary_in_place, compare, select};
+pub use binary::{AxpyLoops, ElementLoops, NumberLoops, axpy, binary, binary_in_place, compare, select};
 pub use cast::{Convert, cast};
 pub use unary::{FloatLoops, unary, unary_in_place};
 

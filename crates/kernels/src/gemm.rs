@@ -9,7 +9,7 @@
 
 use crate::buffer::Buffer;
 use crate::conv_parts::lanes;
-use crate::element::Float;
+use crate::element::{Float, compiled_here};
 use crate::isa::{self, Isa};
 use crate::par::{self, Shared};
 use crate::tile::{Dots, MAX_ROWS, Start, Sweep, blocks};
@@ -55,6 +55,13 @@ impl<'a, T: Float> MatRef<'a, T> {
     }
 }
 
+compiled_here! {
+    trait GemmKernels for f32, f64 = {
+        fn gemm(a: MatRef<Self>, b: MatRef<Self>, beta_zero: bool, c: &mut [Self]) = gemm_of;
+        fn gemm_batched(g: &BatchGeometry, a: &[Self], b: &[Self], beta_zero: bool, c: &mut [Self]) = gemm_batched_of;
+    }
+}
+
 /// Writes the product of `a` `[m, k]` and `b` `[k, n]` to `c`, contiguous `[m, n]`, or adds it if `beta_zero` is false.
 ///
 /// # Panics
@@ -70,6 +77,10 @@ impl<'a, T: Float> MatRef<'a, T> {
 /// # Ok::<(), &str>(())
 /// ```
 pub fn gemm<T: Float>(a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mut [T]) {
+    <T as GemmKernels>::gemm(a, b, beta_zero, c);
+}
+
+fn gemm_of<T: Float>(a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mut [T]) {
     assert_eq!(a.cols, b.rows, "gemm: the columns of a are the rows of b");
     assert_eq!(Some(c.len()), a.rows.checked_mul(b.cols), "gemm: c has the rows of a and the columns of b");
     if c.is_empty() {
@@ -82,9 +93,9 @@ pub fn gemm<T: Float>(a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mut [T]) 
     if work <= 2048 {
         small(a, b, beta_zero, c);
     } else if a.rows <= MAX_ROWS && a.col_stride == 1 && b.row_stride == 1 && a.cols >= 64 {
-        dots(isa::isa(), a, b, beta_zero, c);
+        dots(isa::isa_of::<T>(), a, b, beta_zero, c);
     } else {
-        tiled(isa::isa(), a, b, beta_zero, c);
+        tiled(isa::isa_of::<T>(), a, b, beta_zero, c);
     }
 }
 
@@ -150,6 +161,10 @@ pub struct BatchGeometry {
 /// # Panics
 /// A slice is too short, or `c` does not have its size.
 pub fn gemm_batched<T: Float>(g: &BatchGeometry, a: &[T], b: &[T], beta_zero: bool, c: &mut [T]) {
+    <T as GemmKernels>::gemm_batched(g, a, b, beta_zero, c);
+}
+
+fn gemm_batched_of<T: Float>(g: &BatchGeometry, a: &[T], b: &[T], beta_zero: bool, c: &mut [T]) {
     let matrix = g.m.checked_mul(g.n).expect("gemm_batched: a product fits into memory");
     assert_eq!(Some(c.len()), matrix.checked_mul(g.batch), "gemm_batched: c has a matrix for each product");
     let work = matrix.saturating_mul(g.k).saturating_mul(2);
@@ -173,7 +188,7 @@ fn nth<T: Float>(x: &[T], i: usize, step: usize, rows: usize, cols: usize) -> Ma
 
 /// Plain loops, vectorised along the columns of c or, for contiguous columns of b, along k.
 fn small<T: Float>(a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mut [T]) {
-    isa::dispatch(
+    isa::dispatch::<T, _>(
         #[inline(always)]
         || {
             for (i, c) in c.chunks_exact_mut(b.cols).enumerate() {
@@ -414,6 +429,7 @@ mod tests {
 
     /// Compares one product with its twin, with each operand as it is and transposed.
     fn compare<T: Float>(isa: Isa, m: usize, k: usize, n: usize) {
+        let isa = isa.min(T::WIDEST);
         let (a, b) = (integers::<T>(m * k, 1), integers::<T>(k * n, 2));
         let turn = |x: &[T], rows: usize, cols: usize| -> Vec<T> {
             (0..rows * cols).map(|i| x[i % rows * cols + i / rows]).collect()

@@ -5,6 +5,7 @@
 //! has the instruction set enabled, into which the body is inlined. The set is detected once; the environment
 //! variable `GABOR_ISA` (portable, avx2 or avx512) can ask for a smaller one.
 
+use crate::element::Element;
 use std::cell::Cell;
 use std::sync::OnceLock;
 
@@ -67,6 +68,11 @@ pub fn isa() -> Isa {
     })
 }
 
+/// The set that kernels of an element type use.
+pub(crate) fn isa_of<T: Element>() -> Isa {
+    isa().min(T::WIDEST)
+}
+
 /// Runs `f` with the kernels that it calls on this thread using `isa`, or the largest set below that exists.
 ///
 /// ```
@@ -100,15 +106,15 @@ impl<R, F: FnOnce() -> R> Body for F {
     }
 }
 
-/// Runs a body of plain loops, compiled for the set that [`isa`] says: the compiler vectorises it for each.
+/// Runs a body of plain loops over a type, compiled for each set of it: the compiler vectorises it.
 ///
 /// ```
 /// let mut y = [1.0f32, 2.0, 3.0];
-/// gabor_kernels::isa::dispatch(|| y.iter_mut().for_each(|v| *v = *v * *v));
+/// gabor_kernels::isa::dispatch::<f32, _>(|| y.iter_mut().for_each(|v| *v = *v * *v));
 /// assert_eq!(y, [1.0, 4.0, 9.0]);
 /// ```
 #[inline]
-pub fn dispatch<B: Body>(body: B) -> B::Output {
+pub fn dispatch<T: Element, B: Body>(body: B) -> B::Output {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx2,fma,bmi1,bmi2,f16c,lzcnt,popcnt")]
@@ -119,15 +125,16 @@ pub fn dispatch<B: Body>(body: B) -> B::Output {
         fn avx512<B: Body>(body: B) -> B::Output {
             body.run()
         }
-        match isa() {
+        // Comparisons of constants: what a type does not have is not compiled.
+        if T::AVX512 && isa() == Isa::Avx512 {
             // SAFETY: isa never says more than what was detected. (bmi, f16c, lzcnt and popcnt come with every AVX2.)
-            Isa::Avx512 => unsafe { avx512(body) },
+            return unsafe { avx512(body) };
+        }
+        if T::AVX2 && isa() >= Isa::Avx2 {
             // SAFETY: as above.
-            Isa::Avx2 => unsafe { avx2(body) },
-            Isa::Portable => body.run(),
+            return unsafe { avx2(body) };
         }
     }
-    #[cfg(not(target_arch = "x86_64"))]
     body.run()
 }
 
@@ -339,21 +346,6 @@ x86!(
 );
 #[cfg(target_arch = "x86_64")]
 x86!(
-    F64x8,
-    f64,
-    __m512d,
-    8,
-    32,
-    _mm512_setzero_pd,
-    _mm512_set1_pd,
-    _mm512_loadu_pd,
-    _mm512_storeu_pd,
-    _mm512_fmadd_pd,
-    _mm512_add_pd,
-    |p, n| _mm512_maskz_loadu_pd(((1u32 << n) - 1) as u8, p)
-);
-#[cfg(target_arch = "x86_64")]
-x86!(
     F32x8Wide,
     f32,
     __m256,
@@ -366,21 +358,6 @@ x86!(
     _mm256_fmadd_ps,
     _mm256_add_ps,
     |p, n| _mm256_maskz_loadu_ps(((1u32 << n) - 1) as u8, p)
-);
-#[cfg(target_arch = "x86_64")]
-x86!(
-    F64x4Wide,
-    f64,
-    __m256d,
-    4,
-    32,
-    _mm256_setzero_pd,
-    _mm256_set1_pd,
-    _mm256_loadu_pd,
-    _mm256_storeu_pd,
-    _mm256_fmadd_pd,
-    _mm256_add_pd,
-    |p, n| _mm256_maskz_loadu_pd(((1u32 << n) - 1) as u8, p)
 );
 #[cfg(target_arch = "x86_64")]
 x86!(
@@ -443,7 +420,7 @@ x86!(
     |p, n| _mm_maskload_pd(p, _mm_loadu_si128(LANES64.as_ptr().add(4 - n).cast()))
 );
 
-/// The instances of an element type: AVX-512 full and narrow, AVX2 full and narrow, portable.
+/// The instances of an element type: AVX-512 full and narrow (those of AVX2 if it has none), AVX2 full and narrow, portable.
 macro_rules! vectors {
     ($t:ty, $full512:ident, $half512:ident, $full256:ident, $half256:ident, $portable:ident) => {
         impl Vectors for $t {
@@ -463,10 +440,12 @@ macro_rules! vectors {
                     }
                     // SAFETY: the caller's promise.
                     unsafe {
-                        match isa {
-                            Isa::Avx512 => avx512(body),
-                            Isa::Avx2 => avx2(body),
-                            Isa::Portable => body.run::<$portable, $portable>(),
+                        if <$t>::AVX512 && isa == Isa::Avx512 {
+                            avx512(body)
+                        } else if <$t>::AVX2 && isa >= Isa::Avx2 {
+                            avx2(body)
+                        } else {
+                            body.run::<$portable, $portable>()
                         }
                     }
                 }
@@ -481,7 +460,7 @@ macro_rules! vectors {
     };
 }
 vectors!(f32, F32x16, F32x8Wide, F32x8, F32x4, Portable32);
-vectors!(f64, F64x8, F64x4Wide, F64x4, F64x2, Portable64);
+vectors!(f64, F64x4, F64x2, F64x4, F64x2, Portable64);
 
 #[cfg(test)]
 mod tests {

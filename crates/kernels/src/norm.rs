@@ -8,7 +8,7 @@
 //! run in a fixed number of lanes that are folded in halves: the order is the same for any instruction set. A channel
 //! has one owner, so it is the same for any number of threads too.
 
-use crate::element::Float;
+use crate::element::{Float, compiled_here};
 use crate::isa;
 use crate::par;
 
@@ -47,11 +47,24 @@ impl Channels {
     }
 }
 
+compiled_here! {
+    trait NormKernels for f32, f64 = {
+        fn moments(x: &[Self], extent: Channels, statistics: &mut [f64]) = moments_of;
+        fn gradient_sums(g: &[Self], x: &[Self], mean: &[Self], extent: Channels, sums: &mut [f64]) = gradient_sums_of;
+        fn affine(x: &[Self], coefficients: &[[Self; 3]], extent: Channels, y: &mut [Self]) = affine_of;
+        fn gradient(g: &[Self], x: &[Self], coefficients: &[[Self; 4]], extent: Channels, y: &mut [Self]) = gradient_of;
+    }
+}
+
 /// Mean and variance (divided by the number of elements) of each channel `c`, at `2 * c` and `2 * c + 1`; NaN of nothing.
 ///
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn moments<T: Float>(x: &[T], extent: Channels, statistics: &mut [f64]) {
+    <T as NormKernels>::moments(x, extent, statistics);
+}
+
+fn moments_of<T: Float>(x: &[T], extent: Channels, statistics: &mut [f64]) {
     assert_eq!(x.len(), extent.numel(), "the input has the extent");
     assert_eq!(statistics.len(), 2 * extent.channels, "two statistics for each channel");
     if x.is_empty() {
@@ -59,7 +72,7 @@ pub fn moments<T: Float>(x: &[T], extent: Channels, statistics: &mut [f64]) {
     }
     let piece = extent.piece();
     par::for_each_chunk(statistics, 2 * piece, 4 * piece * extent.outer * extent.inner, |at, statistics| {
-        isa::dispatch(
+        isa::dispatch::<T, _>(
             #[inline(always)]
             || {
                 let count = statistics.len() / 2;
@@ -136,6 +149,10 @@ fn fold<T: Float>(mut lanes: [T; LANES]) -> f64 {
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn gradient_sums<T: Float>(g: &[T], x: &[T], mean: &[T], extent: Channels, sums: &mut [f64]) {
+    <T as NormKernels>::gradient_sums(g, x, mean, extent, sums);
+}
+
+fn gradient_sums_of<T: Float>(g: &[T], x: &[T], mean: &[T], extent: Channels, sums: &mut [f64]) {
     assert_eq!((g.len(), x.len()), (extent.numel(), extent.numel()), "gradient and input have the extent");
     assert_eq!((mean.len(), sums.len()), (extent.channels, 2 * extent.channels), "numbers for each channel");
     if x.is_empty() {
@@ -143,7 +160,7 @@ pub fn gradient_sums<T: Float>(g: &[T], x: &[T], mean: &[T], extent: Channels, s
     }
     let piece = extent.piece();
     par::for_each_chunk(sums, 2 * piece, 4 * piece * extent.outer * extent.inner, |at, sums| {
-        isa::dispatch(
+        isa::dispatch::<T, _>(
             #[inline(always)]
             || {
                 let count = sums.len() / 2;
@@ -194,6 +211,10 @@ fn two_sums<T: Float>(g: &[T], x: &[T], m: T) -> (f64, f64) {
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn affine<T: Float>(x: &[T], coefficients: &[[T; 3]], extent: Channels, y: &mut [T]) {
+    <T as NormKernels>::affine(x, coefficients, extent, y);
+}
+
+fn affine_of<T: Float>(x: &[T], coefficients: &[[T; 3]], extent: Channels, y: &mut [T]) {
     assert_eq!((x.len(), y.len()), (extent.numel(), extent.numel()), "input and result have the extent");
     map(coefficients, extent, y, |start, &[mean, scale, shift], y| {
         for (y, &x) in y.iter_mut().zip(&x[start..]) {
@@ -207,6 +228,10 @@ pub fn affine<T: Float>(x: &[T], coefficients: &[[T; 3]], extent: Channels, y: &
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn gradient<T: Float>(g: &[T], x: &[T], coefficients: &[[T; 4]], extent: Channels, y: &mut [T]) {
+    <T as NormKernels>::gradient(g, x, coefficients, extent, y);
+}
+
+fn gradient_of<T: Float>(g: &[T], x: &[T], coefficients: &[[T; 4]], extent: Channels, y: &mut [T]) {
     let n = extent.numel();
     assert_eq!((g.len(), x.len(), y.len()), (n, n, n), "gradients and input have the extent");
     map(coefficients, extent, y, |start, &[mean, a, b, scale], y| {
@@ -226,7 +251,7 @@ fn map<T: Float, C: Sync>(coefficients: &[C], extent: Channels, y: &mut [T], f: 
     }
     let strips = PIECE.div_ceil(inner);
     par::for_each_chunk(y, strips * inner, 4 * strips * inner, |at, y| {
-        isa::dispatch(
+        isa::dispatch::<T, _>(
             #[inline(always)]
             || {
                 let mut c = at * strips % extent.channels;

@@ -7,7 +7,7 @@
 
 mod step;
 
-use crate::element::Float;
+use crate::element::{Float, compiled_here};
 use crate::math::MulAdd;
 use step::{Rule, step};
 
@@ -125,6 +125,15 @@ fn normal<T: Float>(v: T) -> T {
     if v.abs() < T::TINY { T::ZERO } else { v }
 }
 
+compiled_here! {
+    trait StepKernels for f32, f64 = {
+        fn sgd(rule: &Sgd, w: &mut [Self], g: &[Self], buffer: Option<&mut [Self]>, first: bool) = sgd_of;
+        fn adam(rule: &Adam, step_number: u64, w: &mut [Self], g: &[Self], m: &mut [Self], v: &mut [Self], largest: Option<&mut [Self]>) = adam_of;
+        fn rmsprop(rule: &RmsProp, w: &mut [Self], g: &[Self], s: &mut [Self], mean: Option<&mut [Self]>, buffer: Option<&mut [Self]>) = rmsprop_of;
+        fn adagrad(rule: &Adagrad, step_number: u64, w: &mut [Self], g: &[Self], s: &mut [Self]) = adagrad_of;
+    }
+}
+
 /// One step of stochastic gradient descent on `w`, in PyTorch's order:
 /// `g += weight_decay * w; b = momentum * b + (1 - dampening) * g; g = nesterov ? g + momentum * b : b; w -= lr * g`.
 ///
@@ -134,6 +143,10 @@ fn normal<T: Float>(v: T) -> T {
 /// # Panics
 /// The slices differ in length, or there is momentum and no buffer.
 pub fn sgd<T: Float>(rule: &Sgd, w: &mut [T], g: &[T], buffer: Option<&mut [T]>, first: bool) {
+    <T as StepKernels>::sgd(rule, w, g, buffer, first);
+}
+
+fn sgd_of<T: Float>(rule: &Sgd, w: &mut [T], g: &[T], buffer: Option<&mut [T]>, first: bool) {
     let plain = Descent { gradient: Gradient::new(rule.maximize, rule.weight_decay), lr: T::real(-rule.lr) };
     if rule.momentum == 0.0 {
         return step(&plain, g, [w]);
@@ -190,6 +203,18 @@ impl<T: Float> Rule<T> for Momentum<T> {
 /// # Panics
 /// The slices differ in length.
 pub fn adam<T: Float>(
+    rule: &Adam,
+    step_number: u64,
+    w: &mut [T],
+    g: &[T],
+    m: &mut [T],
+    v: &mut [T],
+    largest: Option<&mut [T]>,
+) {
+    <T as StepKernels>::adam(rule, step_number, w, g, m, v, largest);
+}
+
+fn adam_of<T: Float>(
     rule: &Adam,
     step_number: u64,
     w: &mut [T],
@@ -255,6 +280,17 @@ impl<T: Float> Rule<T> for Moments<T> {
 /// # Panics
 /// The slices differ in length, or there is momentum and no buffer.
 pub fn rmsprop<T: Float>(
+    rule: &RmsProp,
+    w: &mut [T],
+    g: &[T],
+    s: &mut [T],
+    mean: Option<&mut [T]>,
+    buffer: Option<&mut [T]>,
+) {
+    <T as StepKernels>::rmsprop(rule, w, g, s, mean, buffer);
+}
+
+fn rmsprop_of<T: Float>(
     rule: &RmsProp,
     w: &mut [T],
     g: &[T],
@@ -370,6 +406,10 @@ impl<T: Float> Rule<T> for CentredMoving<T> {
 /// # Panics
 /// The slices differ in length.
 pub fn adagrad<T: Float>(rule: &Adagrad, step_number: u64, w: &mut [T], g: &[T], s: &mut [T]) {
+    <T as StepKernels>::adagrad(rule, step_number, w, g, s);
+}
+
+fn adagrad_of<T: Float>(rule: &Adagrad, step_number: u64, w: &mut [T], g: &[T], s: &mut [T]) {
     let lr = rule.lr / (1.0 + step_number.saturating_sub(1) as f64 * rule.lr_decay);
     let sums =
         Sums { gradient: Gradient::new(rule.maximize, rule.weight_decay), lr: T::real(-lr), eps: T::real(rule.eps) };

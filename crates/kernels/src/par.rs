@@ -79,6 +79,11 @@ impl Drop for Busy {
 ///
 /// How many ranges there are depends on the number of threads: what `f` computes for an item must not.
 pub fn for_each_range(n: usize, work_per_item: usize, f: impl Fn(Range<usize>) + Sync) {
+    ranges(n, work_per_item, &f);
+}
+
+/// [`for_each_range`], compiled once: the body of a kernel is then too, instead of once for each way to start it.
+fn ranges(n: usize, work_per_item: usize, f: &(dyn Fn(Range<usize>) + Sync)) {
     if n == 0 {
         return;
     }
@@ -90,7 +95,6 @@ pub fn for_each_range(n: usize, work_per_item: usize, f: impl Fn(Range<usize>) +
     };
     let range = |part: usize| part * n / parts..(part + 1) * n / parts;
     let isa = isa::isa();
-    let f = &f;
     workers.in_place_scope(|scope| {
         for part in 1..parts {
             scope.spawn(move |_| {

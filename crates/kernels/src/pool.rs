@@ -14,11 +14,11 @@ use std::iter::StepBy;
 use std::ops::Range;
 
 use crate::buffer::Buffer;
-use crate::element::Float;
+use crate::element::{Float, compiled_here};
 use crate::par;
 
-pub use max::max_pool2d;
-pub use mean::{avg_pool2d, avg_pool2d_grad};
+pub use max::{MaxKernels, max_pool2d};
+pub use mean::{MeanKernels, avg_pool2d, avg_pool2d_grad};
 
 /// Sizes of a pooling: planes of `in_h x in_w`, windows, and planes of `out_h x out_w`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +186,13 @@ fn planes_per_chunk(plane: usize) -> usize {
     (16 * 1024 / plane.max(1)).max(1)
 }
 
+compiled_here! {
+    trait PickKernels for f32, f64 = {
+        fn unpool(planes: usize, plane: usize, g: &[Self], index: &[i64], gx: &mut [Self]) = unpool_of;
+        fn pick(planes: usize, plane: usize, x: &[Self], index: &[i64], y: &mut [Self]) = pick_of;
+    }
+}
+
 /// The adjoint of [`pick`]: adds each `g` to the element of its plane of `gx` that `index` names; all others become 0.
 ///
 /// `plane` is the number of elements of one plane of `gx`.
@@ -193,6 +200,10 @@ fn planes_per_chunk(plane: usize) -> usize {
 /// # Panics
 /// The slices do not consist of `planes` planes, or an index lies outside of its plane.
 pub fn unpool<T: Float>(planes: usize, plane: usize, g: &[T], index: &[i64], gx: &mut [T]) {
+    <T as PickKernels>::unpool(planes, plane, g, index, gx);
+}
+
+fn unpool_of<T: Float>(planes: usize, plane: usize, g: &[T], index: &[i64], gx: &mut [T]) {
     let part = part(planes, plane, gx.len(), g.len(), index.len());
     if part == 0 {
         return gx.fill(T::ZERO);
@@ -218,6 +229,10 @@ pub fn unpool<T: Float>(planes: usize, plane: usize, g: &[T], index: &[i64], gx:
 /// # Panics
 /// The slices do not consist of `planes` planes, or an index lies outside of its plane.
 pub fn pick<T: Float>(planes: usize, plane: usize, x: &[T], index: &[i64], y: &mut [T]) {
+    <T as PickKernels>::pick(planes, plane, x, index, y);
+}
+
+fn pick_of<T: Float>(planes: usize, plane: usize, x: &[T], index: &[i64], y: &mut [T]) {
     let part = part(planes, plane, x.len(), y.len(), index.len());
     if part == 0 {
         return;

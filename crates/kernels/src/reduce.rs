@@ -9,12 +9,12 @@
 mod extreme;
 mod fold;
 
-use crate::element::{Float, Number};
+use crate::element::{Float, Number, compiled_here};
 use crate::par;
 use fold::{Largest, Product, Smallest, Squares, Sum, fold};
 
 pub use crate::softmax::{log_softmax, softmax};
-pub use extreme::{max_with_index, min_with_index};
+pub use extreme::{ExtremeKernels, max_with_index, min_with_index};
 
 /// The extent of a reduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +33,25 @@ impl Extent {
     }
 }
 
+compiled_here! {
+    trait FoldKernels for f32, f64, i64, u8 = {
+        fn sum(x: &[Self], outer: usize, n: usize, inner: usize, y: &mut [Self]) = sum_of;
+        fn prod(x: &[Self], outer: usize, n: usize, inner: usize, y: &mut [Self]) = prod_of;
+        fn amax(x: &[Self], outer: usize, n: usize, inner: usize, y: &mut [Self]) = amax_of;
+        fn amin(x: &[Self], outer: usize, n: usize, inner: usize, y: &mut [Self]) = amin_of;
+        fn cumsum(x: &[Self], outer: usize, n: usize, inner: usize, y: &mut [Self]) = cumsum_of;
+    }
+}
+
 /// The sum over the middle axis; 0 if it is empty.
 ///
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn sum<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
+    <T as FoldKernels>::sum(x, outer, n, inner, y);
+}
+
+fn sum_of<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
     fold::<T, Sum>(Extent::new(outer, n, inner, x.len(), y.len()), x, None, y);
 }
 
@@ -46,6 +60,10 @@ pub fn sum<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn prod<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
+    <T as FoldKernels>::prod(x, outer, n, inner, y);
+}
+
+fn prod_of<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
     fold::<T, Product>(Extent::new(outer, n, inner, x.len(), y.len()), x, None, y);
 }
 
@@ -54,6 +72,10 @@ pub fn prod<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn amax<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
+    <T as FoldKernels>::amax(x, outer, n, inner, y);
+}
+
+fn amax_of<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
     fold::<T, Largest>(Extent::new(outer, n, inner, x.len(), y.len()), x, None, y);
 }
 
@@ -62,7 +84,17 @@ pub fn amax<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn amin<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
+    <T as FoldKernels>::amin(x, outer, n, inner, y);
+}
+
+fn amin_of<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
     fold::<T, Smallest>(Extent::new(outer, n, inner, x.len(), y.len()), x, None, y);
+}
+
+compiled_here! {
+    trait SquaresKernels for f32, f64 = {
+        fn sum_squares_about(x: &[Self], mean: &[Self], outer: usize, n: usize, inner: usize, y: &mut [Self]) = sum_squares_about_of;
+    }
 }
 
 /// The sum of squared distances from a given mean: `y[o, i] = sum_k (x[o, k, i] - mean[o, i])^2`.
@@ -70,6 +102,10 @@ pub fn amin<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn sum_squares_about<T: Float>(x: &[T], mean: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
+    <T as SquaresKernels>::sum_squares_about(x, mean, outer, n, inner, y);
+}
+
+fn sum_squares_about_of<T: Float>(x: &[T], mean: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
     assert_eq!(mean.len(), y.len(), "a mean for each result");
     fold::<T, Squares>(Extent::new(outer, n, inner, x.len(), y.len()), x, Some(mean), y);
 }
@@ -79,6 +115,10 @@ pub fn sum_squares_about<T: Float>(x: &[T], mean: &[T], outer: usize, n: usize, 
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn cumsum<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
+    <T as FoldKernels>::cumsum(x, outer, n, inner, y);
+}
+
+fn cumsum_of<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
     Extent::new(outer, n, inner, x.len(), outer * inner);
     assert_eq!(y.len(), x.len(), "the result has as many elements as the input");
     par::for_each_chunk(y, n * inner, 8 * n * inner, |o, y| {

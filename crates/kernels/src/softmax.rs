@@ -5,7 +5,7 @@
 //! The tricks: rows are short (ten classes, say), so the differences of many rows are written first and exponentiated in one
 //! go; with `inner > 1` all columns of a group advance together. Sums are accumulated in double precision.
 
-use crate::element::Float;
+use crate::element::{Float, compiled_here};
 use crate::math::{Loops, MulAdd, vectorised};
 use crate::par;
 use crate::reduce::{largest, total};
@@ -15,11 +15,22 @@ const BLOCK: usize = 1024;
 /// Columns that advance together.
 const COLUMNS: usize = 256;
 
+compiled_here! {
+    trait SoftmaxKernels for f32, f64 = {
+        fn softmax(x: &[Self], outer: usize, n: usize, inner: usize, y: &mut [Self]) = softmax_of;
+        fn log_softmax(x: &[Self], outer: usize, n: usize, inner: usize, y: &mut [Self]) = log_softmax_of;
+    }
+}
+
 /// `y[o, k, i] = exp(x[o, k, i] - m) / sum_k exp(x[o, k, i] - m)` with `m` the largest of the `x[o, .., i]`.
 ///
 /// # Panics
 /// A slice has not `outer * n * inner` elements.
 pub fn softmax<T: Float>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
+    <T as SoftmaxKernels>::softmax(x, outer, n, inner, y);
+}
+
+fn softmax_of<T: Float>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
     groups::<T, false>(x, outer, n, inner, y);
 }
 
@@ -28,6 +39,10 @@ pub fn softmax<T: Float>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut 
 /// # Panics
 /// A slice has not `outer * n * inner` elements.
 pub fn log_softmax<T: Float>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
+    <T as SoftmaxKernels>::log_softmax(x, outer, n, inner, y);
+}
+
+fn log_softmax_of<T: Float>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
     groups::<T, true>(x, outer, n, inner, y);
 }
 
@@ -42,9 +57,9 @@ fn groups<T: Float, const LOG: bool>(x: &[T], outer: usize, n: usize, inner: usi
     par::for_each_chunk(y, chunk, 60 * chunk.min(x.len()), |i, y| {
         let x = &x[i * chunk..i * chunk + y.len()];
         if inner == 1 {
-            vectorised(Rows::<T, LOG> { x, n, y });
+            vectorised::<T, _>(Rows::<T, LOG> { x, n, y });
         } else {
-            vectorised(Columns::<T, LOG> { x, n, inner, y });
+            vectorised::<T, _>(Columns::<T, LOG> { x, n, inner, y });
         }
     });
 }

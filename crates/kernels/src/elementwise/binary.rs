@@ -1,7 +1,7 @@
 //! Functions of two elements.
 
 use super::{Binary, CHUNK, Compare, Operand, SIMPLE};
-use crate::element::{Element, Float, Number};
+use crate::element::{Element, Float, Number, compiled_here};
 use crate::isa;
 use crate::math::{Loops, MulAdd, vectorised};
 use crate::par;
@@ -54,58 +54,52 @@ macro_rules! with_function {
     };
 }
 
-/// The loops of functions of two numbers. They are compiled here, and not again in each crate that uses them.
-#[doc(hidden)]
-pub trait NumberLoops: Sized {
-    /// One chunk of [`binary`].
-    fn zip(op: Binary, a: Operand<'_, Self>, b: Operand<'_, Self>, y: &mut [Self]);
-    /// One chunk of [`binary_in_place`].
-    fn update(op: Binary, y: &mut [Self], b: Operand<'_, Self>);
+compiled_here! {
+    trait NumberLoops for f32, f64, i64, u8 = {
+        fn zip(op: Binary, a: Operand<'_, Self>, b: Operand<'_, Self>, y: &mut [Self]) = zip_of;
+        fn update(op: Binary, y: &mut [Self], b: Operand<'_, Self>) = update_of;
+    }
 }
 
-/// The loops of comparisons and choices.
-#[doc(hidden)]
-pub trait ElementLoops: Sized {
-    /// One chunk of [`compare`].
-    fn compare(op: Compare, a: Operand<'_, Self>, b: Operand<'_, Self>, y: &mut [bool]);
-    /// One chunk of [`select`].
-    fn select(cond: &[bool], a: Operand<'_, Self>, b: Operand<'_, Self>, y: &mut [Self]);
+compiled_here! {
+    trait ElementLoops for f32, f64, i64, u8, bool = {
+        fn compare(op: Compare, a: Operand<'_, Self>, b: Operand<'_, Self>, y: &mut [bool]) = compare_of;
+        fn select(cond: &[bool], a: Operand<'_, Self>, b: Operand<'_, Self>, y: &mut [Self]) = select_of;
+    }
 }
 
-macro_rules! number_loops {
-    ($($t:ty),*) => {$(
-        impl NumberLoops for $t {
-            fn zip(op: Binary, a: Operand<'_, $t>, b: Operand<'_, $t>, y: &mut [$t]) {
-                vectorised(Zip { op, a, b, y });
-            }
-            fn update(op: Binary, y: &mut [$t], b: Operand<'_, $t>) {
-                vectorised(Update { op, y, b });
-            }
-        }
-    )*};
+compiled_here! {
+    trait AxpyLoops for f32, f64 = {
+        fn axpy(alpha: Self, x: &[Self], y: &mut [Self]) = axpy_of;
+    }
 }
-number_loops!(f32, f64, i64, u8);
 
-macro_rules! element_loops {
-    ($($t:ty),*) => {$(
-        impl ElementLoops for $t {
-            fn compare(op: Compare, a: Operand<'_, $t>, b: Operand<'_, $t>, y: &mut [bool]) {
-                isa::dispatch(|| match op {
-                    Compare::Eq => each(a, b, y, |a, b| a == b),
-                    Compare::Ne => each(a, b, y, |a, b| a != b),
-                    Compare::Lt => each(a, b, y, |a, b| a < b),
-                    Compare::Le => each(a, b, y, |a, b| a <= b),
-                    Compare::Gt => each(a, b, y, |a, b| a > b),
-                    Compare::Ge => each(a, b, y, |a, b| a >= b),
-                });
-            }
-            fn select(cond: &[bool], a: Operand<'_, $t>, b: Operand<'_, $t>, y: &mut [$t]) {
-                isa::dispatch(|| choose(cond, a, b, y));
-            }
-        }
-    )*};
+/// One chunk of [`binary`].
+fn zip_of<T: Number>(op: Binary, a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [T]) {
+    vectorised::<T, _>(Zip { op, a, b, y });
 }
-element_loops!(f32, f64, i64, u8, bool);
+
+/// One chunk of [`binary_in_place`].
+fn update_of<T: Number>(op: Binary, y: &mut [T], b: Operand<'_, T>) {
+    vectorised::<T, _>(Update { op, y, b });
+}
+
+/// One chunk of [`compare`].
+fn compare_of<T: Element>(op: Compare, a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [bool]) {
+    isa::dispatch::<T, _>(|| match op {
+        Compare::Eq => each(a, b, y, |a, b| a == b),
+        Compare::Ne => each(a, b, y, |a, b| a != b),
+        Compare::Lt => each(a, b, y, |a, b| a < b),
+        Compare::Le => each(a, b, y, |a, b| a <= b),
+        Compare::Gt => each(a, b, y, |a, b| a > b),
+        Compare::Ge => each(a, b, y, |a, b| a >= b),
+    });
+}
+
+/// One chunk of [`select`].
+fn select_of<T: Element>(cond: &[bool], a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [T]) {
+    isa::dispatch::<T, _>(|| choose(cond, a, b, y));
+}
 
 /// `y[i] = op(a[i], b[i])`.
 ///
@@ -220,9 +214,13 @@ fn choose<T: Element>(cond: &[bool], a: Operand<'_, T>, b: Operand<'_, T>, y: &m
 /// # Panics
 /// The slices differ in length.
 pub fn axpy<T: Float>(alpha: T, x: &[T], y: &mut [T]) {
+    <T as AxpyLoops>::axpy(alpha, x, y);
+}
+
+fn axpy_of<T: Float>(alpha: T, x: &[T], y: &mut [T]) {
     assert_eq!(x.len(), y.len(), "operand and result have the same length");
     par::for_each_chunk(y, CHUNK, SIMPLE * CHUNK.min(x.len()), |i, y| {
-        vectorised(Axpy { alpha, x: &x[i * CHUNK..i * CHUNK + y.len()], y });
+        vectorised::<T, _>(Axpy { alpha, x: &x[i * CHUNK..i * CHUNK + y.len()], y });
     });
 }
 

@@ -93,7 +93,7 @@ pub fn cast<A: Element, B: Element>(x: &[A], y: &mut [B]) {
     assert_eq!(x.len(), y.len(), "operand and result have the same length");
     par::for_each_chunk(y, CHUNK, SIMPLE * CHUNK.min(x.len()), |i, y| {
         let x = &x[i * CHUNK..i * CHUNK + y.len()];
-        isa::dispatch(|| {
+        isa::dispatch::<B, _>(|| {
             for (y, &x) in y.iter_mut().zip(x) {
                 *y = x.to();
             }

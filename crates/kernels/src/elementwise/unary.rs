@@ -1,30 +1,22 @@
 //! Functions of one element.
 
 use super::{CHUNK, SIMPLE, Unary};
-use crate::element::Float;
+use crate::element::{Float, compiled_here};
 use crate::math::{Loops, MulAdd, vectorised};
 use crate::par;
 
 /// Elements per block when a slice is mapped onto itself: the block is copied first, so source and result never alias.
 const BLOCK: usize = 1024;
 
-/// The loops of functions of one element. They are compiled here, and not again in each crate that uses them.
-#[doc(hidden)]
-pub trait FloatLoops: Sized {
-    /// One chunk of [`unary`].
-    fn map(op: Unary, x: &[Self], y: &mut [Self]);
-}
-
-impl FloatLoops for f32 {
-    fn map(op: Unary, x: &[f32], y: &mut [f32]) {
-        vectorised(Map { op, x, y });
+compiled_here! {
+    trait FloatLoops for f32, f64 = {
+        fn map(op: Unary, x: &[Self], y: &mut [Self]) = map_of;
     }
 }
 
-impl FloatLoops for f64 {
-    fn map(op: Unary, x: &[f64], y: &mut [f64]) {
-        vectorised(Map { op, x, y });
-    }
+/// One chunk of [`unary`].
+fn map_of<T: Float>(op: Unary, x: &[T], y: &mut [T]) {
+    vectorised::<T, _>(Map { op, x, y });
 }
 
 /// `y[i] = op(x[i])`.

@@ -1,6 +1,7 @@
 //! Loops compiled for each instruction set, with the arithmetic that the set has.
 
 use super::{Fused, MulAdd, Stepwise};
+use crate::element::Element;
 use crate::isa::{Isa, isa};
 
 /// Plain loops that the compiler vectorises. Write `#[inline(always)]` over `run`, and over what it calls.
@@ -9,9 +10,9 @@ pub(crate) trait Loops {
     fn run<M: MulAdd>(self);
 }
 
-/// Runs loops, compiled for the set that [`isa`] says.
+/// Runs loops over a type, compiled for each set of it.
 #[inline]
-pub(crate) fn vectorised<L: Loops>(loops: L) {
+pub(crate) fn vectorised<T: Element, L: Loops>(loops: L) {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx2,fma,bmi1,bmi2,f16c,lzcnt,popcnt")]
@@ -22,12 +23,14 @@ pub(crate) fn vectorised<L: Loops>(loops: L) {
         fn avx512<L: Loops>(loops: L) {
             loops.run::<Fused>();
         }
-        match isa() {
+        // Comparisons of constants: what a type does not have is not compiled.
+        if T::AVX512 && isa() == Isa::Avx512 {
             // SAFETY: isa never says more than what was detected.
-            Isa::Avx512 => return unsafe { avx512(loops) },
+            return unsafe { avx512(loops) };
+        }
+        if T::AVX2 && isa() >= Isa::Avx2 {
             // SAFETY: as above.
-            Isa::Avx2 => return unsafe { avx2(loops) },
-            Isa::Portable => {}
+            return unsafe { avx2(loops) };
         }
     }
     if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {

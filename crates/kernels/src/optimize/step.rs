@@ -30,7 +30,7 @@ pub(super) fn step<T: Float, R: Rule<T>, const N: usize>(rule: &R, g: &[T], arra
         // these elements.
         let arrays =
             shared.each_ref().map(|a| unsafe { std::slice::from_raw_parts_mut(a.get().add(start), end - start) });
-        vectorised(Steps { rule, g: &g[start..end], arrays });
+        vectorised::<T, _>(Steps { rule, g: &g[start..end], arrays });
     });
 }
 

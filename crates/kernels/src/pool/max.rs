@@ -2,9 +2,15 @@
 
 use super::{Frame, PoolGeometry, halve, planes_per_chunk};
 use crate::buffer::Buffer;
-use crate::element::Float;
+use crate::element::{Float, compiled_here};
 use crate::math::{Loops, MulAdd, vectorised};
 use crate::par;
+
+compiled_here! {
+    trait MaxKernels for f32, f64 = {
+        fn max_pool2d(geo: &PoolGeometry, x: &[Self], y: &mut [Self], index: &mut [i64]) = max_pool2d_of;
+    }
+}
 
 /// The largest element of each window and its position in the plane: ties give the first one, NaN wins (the last of
 /// several), and a window with nothing but minus infinity, or nothing at all, gives minus infinity.
@@ -12,13 +18,17 @@ use crate::par;
 /// # Panics
 /// A slice has another length than the geometry says, or kernel, stride or dilation is 0.
 pub fn max_pool2d<T: Float>(geo: &PoolGeometry, x: &[T], y: &mut [T], index: &mut [i64]) {
+    <T as MaxKernels>::max_pool2d(geo, x, y, index);
+}
+
+fn max_pool2d_of<T: Float>(geo: &PoolGeometry, x: &[T], y: &mut [T], index: &mut [i64]) {
     geo.check(x.len(), y.len());
     assert_eq!(index.len(), y.len(), "an index for each output");
     let (plane, out) = geo.plane();
     let chunk = planes_per_chunk(plane);
     let work = chunk.min(geo.planes) * (12 * plane + 4 * geo.kernel_h * geo.kernel_w * out);
     par::for_each_chunk2(y, chunk * out, index, chunk * out, work, |i, y, index| {
-        vectorised(Planes { geo, x: &x[i * chunk * plane..], y, index });
+        vectorised::<T, _>(Planes { geo, x: &x[i * chunk * plane..], y, index });
     });
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Frame, PoolGeometry, halve, planes_per_chunk};
 use crate::buffer::Buffer;
-use crate::element::Float;
+use crate::element::{Float, compiled_here};
 use crate::math::{Loops, MulAdd, vectorised};
 use crate::par;
 
@@ -21,12 +21,29 @@ impl Divisor {
     }
 }
 
+compiled_here! {
+    trait MeanKernels for f32, f64 = {
+        fn avg_pool2d(geo: &PoolGeometry, count_include_pad: bool, divisor_override: Option<i64>, x: &[Self], y: &mut [Self]) = avg_pool2d_of;
+        fn avg_pool2d_grad(geo: &PoolGeometry, count_include_pad: bool, divisor_override: Option<i64>, gy: &[Self], gx: &mut [Self]) = avg_pool2d_grad_of;
+    }
+}
+
 /// The mean of each window. The sum is divided by `divisor_override`, else by the size of the window clipped to the padded
 /// input if `count_include_pad`, else by the number of elements inside of the plane; a window without any gives 0.
 ///
 /// # Panics
 /// A slice has another length than the geometry says, the kernel or stride is 0, or the dilation is not 1.
 pub fn avg_pool2d<T: Float>(
+    geo: &PoolGeometry,
+    count_include_pad: bool,
+    divisor_override: Option<i64>,
+    x: &[T],
+    y: &mut [T],
+) {
+    <T as MeanKernels>::avg_pool2d(geo, count_include_pad, divisor_override, x, y);
+}
+
+fn avg_pool2d_of<T: Float>(
     geo: &PoolGeometry,
     count_include_pad: bool,
     divisor_override: Option<i64>,
@@ -40,7 +57,7 @@ pub fn avg_pool2d<T: Float>(
     let chunk = planes_per_chunk(plane);
     let work = chunk.min(geo.planes) * (12 * plane + 2 * geo.kernel_h * geo.kernel_w * out);
     par::for_each_chunk(y, chunk * out, work, |i, y| {
-        vectorised(Forward { geo, divisor, x: &x[i * chunk * plane..], y });
+        vectorised::<T, _>(Forward { geo, divisor, x: &x[i * chunk * plane..], y });
     });
 }
 
@@ -166,6 +183,16 @@ pub fn avg_pool2d_grad<T: Float>(
     gy: &[T],
     gx: &mut [T],
 ) {
+    <T as MeanKernels>::avg_pool2d_grad(geo, count_include_pad, divisor_override, gy, gx);
+}
+
+fn avg_pool2d_grad_of<T: Float>(
+    geo: &PoolGeometry,
+    count_include_pad: bool,
+    divisor_override: Option<i64>,
+    gy: &[T],
+    gx: &mut [T],
+) {
     geo.check(gx.len(), gy.len());
     assert_eq!(geo.dilation, (1, 1), "means have no dilation");
     let divisor = Divisor { include_pad: count_include_pad, fixed: divisor_override };
@@ -177,7 +204,7 @@ pub fn avg_pool2d_grad<T: Float>(
     let counts: Vec<usize> = (0..geo.out_w).map(|ow| across.count(ow, count_include_pad)).collect();
     let chunk = planes_per_chunk(plane);
     par::for_each_chunk(gx, chunk * plane, 16 * chunk.min(geo.planes) * plane, |i, gx| {
-        vectorised(Backward { geo, divisor, counts: &counts, gy: &gy[i * chunk * out..], gx });
+        vectorised::<T, _>(Backward { geo, divisor, counts: &counts, gy: &gy[i * chunk * out..], gx });
     });
 }
 

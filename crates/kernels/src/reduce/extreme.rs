@@ -2,7 +2,7 @@
 
 use super::Extent;
 use super::fold::{self, Largest, Smallest};
-use crate::element::Number;
+use crate::element::{Number, compiled_here};
 use crate::math::{Loops, MulAdd, vectorised};
 use crate::par;
 
@@ -12,11 +12,22 @@ const COLUMNS: usize = 256;
 /// Rows of at least this length are searched in two passes: for the value, then for its place.
 const LONG: usize = 48;
 
+compiled_here! {
+    trait ExtremeKernels for f32, f64, i64, u8 = {
+        fn max_with_index(x: &[Self], outer: usize, n: usize, inner: usize, values: &mut [Self], index: &mut [i64]) = max_with_index_of;
+        fn min_with_index(x: &[Self], outer: usize, n: usize, inner: usize, values: &mut [Self], index: &mut [i64]) = min_with_index_of;
+    }
+}
+
 /// The largest element along the middle axis and its position: the first of several, and the first NaN if there is one.
 ///
 /// # Panics
 /// A slice has another length than the extent says, or `n` is 0.
 pub fn max_with_index<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, values: &mut [T], index: &mut [i64]) {
+    <T as ExtremeKernels>::max_with_index(x, outer, n, inner, values, index);
+}
+
+fn max_with_index_of<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, values: &mut [T], index: &mut [i64]) {
     search::<T, true>(x, Extent::new(outer, n, inner, x.len(), values.len()), values, index);
 }
 
@@ -25,6 +36,10 @@ pub fn max_with_index<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, 
 /// # Panics
 /// A slice has another length than the extent says, or `n` is 0.
 pub fn min_with_index<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, values: &mut [T], index: &mut [i64]) {
+    <T as ExtremeKernels>::min_with_index(x, outer, n, inner, values, index);
+}
+
+fn min_with_index_of<T: Number>(x: &[T], outer: usize, n: usize, inner: usize, values: &mut [T], index: &mut [i64]) {
     search::<T, false>(x, Extent::new(outer, n, inner, x.len(), values.len()), values, index);
 }
 
@@ -34,7 +49,7 @@ fn search<T: Number, const MAX: bool>(x: &[T], extent: Extent, values: &mut [T],
     let chunk = (16 * 1024 / extent.n.max(1)).max(64);
     let work = 12 * extent.n * chunk.min(values.len());
     par::for_each_chunk2(values, chunk, index, chunk, work, |i, values, index| {
-        vectorised(Search::<T, MAX> { x, extent, start: i * chunk, values, index });
+        vectorised::<T, _>(Search::<T, MAX> { x, extent, start: i * chunk, values, index });
     });
 }
 

@@ -150,7 +150,7 @@ pub(super) fn fold<T: Number, F: Fold<T>>(extent: Extent, x: &[T], centre: Optio
     if pieces <= 1 {
         let chunk = (PIECE / n.max(1)).max(if inner == 1 { 1 } else { inner.min(COLUMNS) });
         par::for_each_chunk(y, chunk, WORK * n.max(1) * chunk.min(outer * inner), |i, y| {
-            vectorised(Direct::<T, F> { fold: PhantomData, extent, x, centre, start: i * chunk, y });
+            vectorised::<T, _>(Direct::<T, F> { fold: PhantomData, extent, x, centre, start: i * chunk, y });
         });
         return;
     }
@@ -159,7 +159,7 @@ pub(super) fn fold<T: Number, F: Fold<T>>(extent: Extent, x: &[T], centre: Optio
         let (o, piece) = (i / pieces, i % pieces);
         let part = (o * n + piece * rows) * inner..(o * n + ((piece + 1) * rows).min(n)) * inner;
         let centre = centre.map(|c| &c[o * inner..(o + 1) * inner]);
-        vectorised(Partial::<T, F> { x: &x[part], inner, centre, kept });
+        vectorised::<T, _>(Partial::<T, F> { x: &x[part], inner, centre, kept });
     });
     for (o, y) in y.chunks_exact_mut(inner).enumerate() {
         for (i, y) in y.iter_mut().enumerate() {
