@@ -2,6 +2,7 @@
 
 use benches::Refusal;
 use gabor::{AvgPoolOptions, Conv2dOptions, ConvTranspose2dOptions, Padding, Pair, PoolOptions};
+use gabor::{InterpolateMode, InterpolateOptions, ScaleFactor};
 use serde_json::Value;
 
 use crate::call::{Call, Outputs, one};
@@ -19,6 +20,7 @@ pub(crate) const TABLE: &[(&str, Operator)] = &[
     ("adaptive_avg_pool2d", |c| one(c.tensor(0)?.adaptive_avg_pool2d(output_size(c)?)?)),
     ("adaptive_max_pool2d", adaptive_max_pool2d),
     ("unfold", unfold),
+    ("interpolate", interpolate),
 ];
 
 /// Builder methods are called only for the arguments that are given, so that the library's own defaults are tested.
@@ -108,4 +110,29 @@ fn unfold(c: &Call<'_>) -> Outputs {
     let pair = |name: &str, default: usize| Ok::<_, Refusal>(c.attrs.pair(name)?.unwrap_or(Pair::from(default)));
     let (dilation, padding, stride) = (pair("dilation", 1)?, pair("padding", 0)?, pair("stride", 1)?);
     one(c.tensor(0)?.unfold(kernel_size(c)?, dilation, padding, stride)?)
+}
+
+fn interpolate(c: &Call<'_>) -> Outputs {
+    let factor = match c.attrs.numbers("scale_factor")?.as_deref() {
+        None => None,
+        Some(&[factor]) => Some(ScaleFactor::from(factor)),
+        Some(&[h, w]) => Some(ScaleFactor::from((h, w))),
+        Some(list) => return Err(Refusal::Type(format!("scale_factor {list:?}; expected one or two"))),
+    };
+    let size = c.attrs.pair("size")?;
+    let mut options = match (size, factor) {
+        (Some(size), None) => InterpolateOptions::size(size),
+        (None, Some(factor)) => InterpolateOptions::scale_factor(factor),
+        (size, scale_factor) => InterpolateOptions { size, scale_factor, ..InterpolateOptions::size(1) },
+    };
+    options = options.mode(match c.attrs.text("mode")?.unwrap_or("nearest") {
+        "nearest" => InterpolateMode::Nearest,
+        "nearest-exact" => InterpolateMode::NearestExact,
+        "bilinear" => InterpolateMode::Bilinear,
+        "bicubic" => InterpolateMode::Bicubic,
+        "area" => InterpolateMode::Area,
+        other => return Err(Refusal::Type(format!("{other} names no InterpolateMode"))),
+    });
+    given!(options, c, flag: align_corners, recompute_scale_factor);
+    one(c.tensor(0)?.interpolate(&options)?)
 }

@@ -11,6 +11,7 @@ mod cumulative;
 mod extreme;
 mod flip;
 mod gather;
+mod interpolate;
 mod matmul;
 mod max_pool2d;
 mod pad;
@@ -27,6 +28,7 @@ mod window;
 pub use activation::Gelu;
 pub use avg_pool2d::AvgPoolOptions;
 pub use conv2d::{Conv2dOptions, ConvTranspose2dOptions};
+pub use interpolate::{InterpolateMode, InterpolateOptions, ScaleFactor};
 pub use max_pool2d::PoolOptions;
 pub use pad::PadMode;
 pub use window::Padding;
@@ -45,6 +47,7 @@ pub(crate) const ALL: &[&[crate::testing::OpSpec]] = &[
     extreme::SPECS,
     flip::SPECS,
     gather::SPECS,
+    interpolate::SPECS,
     matmul::SPECS,
     max_pool2d::SPECS,
     pad::SPECS,
