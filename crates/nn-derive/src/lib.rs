@@ -24,6 +24,9 @@ pub fn derive_module(item: TokenStream) -> TokenStream {
     }
 }
 
+const AS_ANY: &str = "fn as_any(&self) -> ::core::option::Option<&dyn ::core::any::Any> \
+                      { ::core::option::Option::Some(self) }";
+
 fn implement(item: &parse::Struct) -> TokenStream {
     let mut fields = TokenStream::new();
     for field in item.fields.iter().filter(|f| !f.skip) {
@@ -41,8 +44,13 @@ fn implement(item: &parse::Struct) -> TokenStream {
     body.extend([list]);
     let mut method = located(signature, Span::call_site());
     method.extend([TokenTree::Group(Group::new(proc_macro::Delimiter::Brace, body))]);
+    let mut methods: TokenStream = method;
+    if item.generics.used == "<>" || item.generics.used.is_empty() {
+        // Types with generics may borrow, and `Any` is for types that do not.
+        methods.extend(located(AS_ANY, Span::call_site()));
+    }
     let mut all = located(&header, Span::call_site());
-    all.extend([TokenTree::Group(Group::new(proc_macro::Delimiter::Brace, method))]);
+    all.extend([TokenTree::Group(Group::new(proc_macro::Delimiter::Brace, methods))]);
     all
 }
 

@@ -14,6 +14,9 @@ impl Module for Label {
     fn visit(&self, visitor: &mut dyn Visitor) {
         visitor.label(self);
     }
+    fn is_submodule(&self) -> bool {
+        false
+    }
 }
 
 /// `result`, whose error says in which layer it happened: the path in `label`, or the line that called the layer.

@@ -14,6 +14,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod containers;
 pub mod functional;
 pub mod init;
 mod label;
@@ -23,7 +24,9 @@ mod module;
 mod sequential;
 mod state;
 mod training;
+mod tree;
 
+pub use containers::{ModuleDict, ModuleList};
 pub use label::named;
 pub use layers::*;
 pub use loss::{
@@ -37,3 +40,4 @@ pub use state::LoadReport;
 pub use tensor::Error;
 pub use tensor::Label;
 pub use training::Training;
+pub use tree::AsModule;

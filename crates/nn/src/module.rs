@@ -1,5 +1,6 @@
 //! What a module is: something that shows its parameters and state, by name, to a visitor.
 
+use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use tensor::{DType, Label, Pair, Parameter, Result, Shape, State, Tensor};
 use crate::label::Walk;
 use crate::state::{self, Entry, LoadReport, collect};
 use crate::training::Training;
+use crate::tree::{self, AsModule};
 
 /// Walks through a module. Each method does nothing unless it is written.
 pub trait Visitor {
@@ -73,7 +75,7 @@ pub trait Visitor {
     message = "`{Self}` is not a Module",
     note = "put #[derive(Module)] on it, or #[module(skip)] on the field if it holds no parameters"
 )]
-pub trait Module {
+pub trait Module: AsModule {
     /// The fields that may hold parameters, by name.
     fn fields(&self) -> Vec<(&'static str, &dyn Module)> {
         Vec::new()
@@ -93,6 +95,131 @@ pub trait Module {
         let name = std::any::type_name::<Self>();
         let name = name.split('<').next().unwrap_or(name);
         name.rsplit("::").next().unwrap_or(name)
+    }
+
+    /// The module that counts as submodule: a box, a reference or an `Option` stands for what is inside of it.
+    #[doc(hidden)]
+    fn resolve(&self) -> &dyn Module {
+        self.as_module()
+    }
+
+    /// Whether PyTorch would call it a module: not parameters, buffers, switches and options, which are fields here.
+    #[doc(hidden)]
+    fn is_submodule(&self) -> bool {
+        true
+    }
+
+    /// The value for [`downcast_ref`](#method.downcast_ref), which the derive writes for types without generics.
+    #[doc(hidden)]
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
+
+    /// The modules directly inside, with their names.
+    ///
+    /// ```
+    /// use gabor_nn::{Linear, Module, ReLU, seq};
+    /// let net = seq![Linear::new(2, 2), ReLU]?;
+    /// let children: Vec<(String, &str)> = net.named_children().into_iter().map(|(n, m)| (n, m.type_name())).collect();
+    /// assert_eq!(children, [("0".to_owned(), "Linear"), ("1".to_owned(), "ReLU")]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    fn named_children(&self) -> Vec<(String, &dyn Module)> {
+        tree::submodules(self.fields())
+    }
+
+    /// The modules directly inside.
+    fn children(&self) -> Vec<&dyn Module> {
+        self.named_children().into_iter().map(|(_, module)| module).collect()
+    }
+
+    /// The module itself, under the empty name, and all modules inside of it, each before its own; a shared one once.
+    ///
+    /// ```
+    /// use gabor_nn::{Linear, Module, ReLU, seq};
+    /// let net = seq![seq![Linear::new(2, 2), ReLU]?, Linear::new(2, 1)]?;
+    /// let names: Vec<String> = net.named_modules().into_iter().map(|(name, _)| name).collect();
+    /// assert_eq!(names, ["", "0", "0.0", "0.1", "1"]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    fn named_modules(&self) -> Vec<(String, &dyn Module)> {
+        tree::named_modules(self.resolve())
+    }
+
+    /// The module itself and all modules inside of it, a shared one once.
+    fn modules(&self) -> Vec<&dyn Module> {
+        self.named_modules().into_iter().map(|(_, module)| module).collect()
+    }
+
+    /// The module at a path such as `features.0`; the empty path is the module itself.
+    ///
+    /// ```
+    /// use gabor_nn::{Linear, Module, ReLU, seq};
+    /// let net = seq![seq![Linear::new(2, 2), ReLU]?, Linear::new(2, 1)]?;
+    /// net.get_submodule("0")?.requires_grad_(false);
+    /// let layer: &Linear = net.get_submodule("0.0")?.downcast_ref().unwrap();
+    /// assert!(!layer.weight.requires_grad());
+    /// let error = net.get_submodule("0.2").unwrap_err();
+    /// assert_eq!(error.to_string(), "get_submodule: `0` is a Sequential and has no `2`; it has 0, 1");
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// There is none. The error says how far the path leads and what is there.
+    fn get_submodule(&self, path: &str) -> Result<&dyn Module> {
+        tree::get_submodule(self.resolve(), path)
+    }
+
+    /// The parameter of this name, as in [`named_parameters`](Self::named_parameters).
+    ///
+    /// ```
+    /// use gabor_nn::{Linear, Module, seq};
+    /// let net = seq![Linear::new(2, 3)]?;
+    /// assert_eq!(net.get_parameter("0.bias")?.shape().to_vec(), [3]);
+    /// let error = net.get_parameter("0.biass").unwrap_err();
+    /// assert_eq!(error.to_string(), "get_parameter: there is no `0.biass`; perhaps `0.bias`");
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// There is none; the error gives the nearest name.
+    fn get_parameter(&self, name: &str) -> Result<Parameter> {
+        state::get_parameter(&collect(self), name)
+    }
+
+    /// The buffer of this name, as in [`named_buffers`](Self::named_buffers).
+    ///
+    /// # Errors
+    /// There is none; the error gives the nearest name.
+    fn get_buffer(&self, name: &str) -> Result<State> {
+        state::get_buffer(&collect(self), name)
+    }
+
+    /// Calls `f` with every module inside, children first, and at last with the module itself.
+    ///
+    /// ```
+    /// use gabor_nn::{Linear, Module, ReLU, init, seq};
+    /// use tensor::Result;
+    /// fn init_weights(module: &dyn Module) -> Result<()> {
+    ///     if let Some(linear) = module.downcast_ref::<Linear>() {
+    ///         init::xavier_uniform_(&linear.weight, 1.0)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// let net = seq![Linear::new(8, 8), ReLU, Linear::new(8, 1)]?;
+    /// net.apply(init_weights)?;
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// A `&dyn Module`, which [`get_submodule`](Self::get_submodule) gives, is called with one more reference: `(&part).apply(..)`.
+    ///
+    /// # Errors
+    /// The first error of `f`, with the path of the module.
+    fn apply(&self, mut f: impl FnMut(&dyn Module) -> Result<()>) -> Result<()>
+    where
+        Self: Sized,
+    {
+        tree::apply(self.resolve(), &mut f)
     }
 
     /// All parameters in PyTorch's order, a shared one once.
@@ -279,11 +406,17 @@ impl Module for Parameter {
     fn visit(&self, visitor: &mut dyn Visitor) {
         visitor.parameter(self);
     }
+    fn is_submodule(&self) -> bool {
+        false
+    }
 }
 
 impl Module for State {
     fn visit(&self, visitor: &mut dyn Visitor) {
         visitor.state(self);
+    }
+    fn is_submodule(&self) -> bool {
+        false
     }
 }
 
@@ -296,6 +429,18 @@ macro_rules! transparent {
             }
             fn type_name(&self) -> &'static str {
                 (**self).type_name()
+            }
+            fn resolve(&self) -> &dyn Module {
+                (**self).resolve()
+            }
+            fn is_submodule(&self) -> bool {
+                (**self).is_submodule()
+            }
+            fn named_children(&self) -> Vec<(String, &dyn Module)> {
+                (**self).named_children()
+            }
+            fn as_any(&self) -> Option<&dyn Any> {
+                (**self).as_any()
             }
         }
     )+ };
@@ -320,36 +465,48 @@ impl<F: Forward + ?Sized> Forward for Arc<F> {
     }
 }
 
+/// `None` is no submodule.
 impl<M: Module> Module for Option<M> {
     fn visit(&self, visitor: &mut dyn Visitor) {
         if let Some(module) = self {
             module.visit(visitor);
         }
     }
+    fn type_name(&self) -> &'static str {
+        self.as_ref().map_or("None", Module::type_name)
+    }
+    fn resolve(&self) -> &dyn Module {
+        self.as_ref().map_or(self, Module::resolve)
+    }
+    fn is_submodule(&self) -> bool {
+        self.as_ref().is_some_and(Module::is_submodule)
+    }
+    fn named_children(&self) -> Vec<(String, &dyn Module)> {
+        self.as_ref().map_or(Vec::new(), Module::named_children)
+    }
 }
 
 /// Elements are named by their positions.
-impl<M: Module> Module for [M] {
-    fn visit(&self, visitor: &mut dyn Visitor) {
-        for (i, module) in self.iter().enumerate() {
-            visitor.enter(&i.to_string());
-            module.visit(visitor);
-            visitor.leave();
+macro_rules! positions {
+    ($({$($generics:tt)+} $t:ty),+) => { $(
+        impl<$($generics)+> Module for $t {
+            fn visit(&self, visitor: &mut dyn Visitor) {
+                for (i, module) in self.iter().enumerate() {
+                    visitor.enter(&i.to_string());
+                    module.visit(visitor);
+                    visitor.leave();
+                }
+            }
+            fn is_submodule(&self) -> bool {
+                self.iter().any(Module::is_submodule)
+            }
+            fn named_children(&self) -> Vec<(String, &dyn Module)> {
+                tree::submodules(self.iter().enumerate().map(|(i, module)| (i, module as &dyn Module)))
+            }
         }
-    }
+    )+ };
 }
-
-impl<M: Module> Module for Vec<M> {
-    fn visit(&self, visitor: &mut dyn Visitor) {
-        self[..].visit(visitor);
-    }
-}
-
-impl<M: Module, const N: usize> Module for [M; N] {
-    fn visit(&self, visitor: &mut dyn Visitor) {
-        self[..].visit(visitor);
-    }
-}
+positions!({ M: Module } Vec<M>, { M: Module } &[M], { M: Module } Box<[M]>, { M: Module, const N: usize } [M; N]);
 
 macro_rules! tuple {
     ($($name:ident $at:tt),+) => {
@@ -365,10 +522,18 @@ tuple!(A 0, B 1);
 tuple!(A 0, B 1, C 2);
 tuple!(A 0, B 1, C 2, D 3);
 
-impl<T: ?Sized> Module for PhantomData<T> {}
+impl<T: ?Sized> Module for PhantomData<T> {
+    fn is_submodule(&self) -> bool {
+        false
+    }
+}
 
 /// Options of layers: they hold no parameters.
 macro_rules! nothing {
-    ($($t:ty),+) => { $( impl Module for $t {} )+ };
+    ($($t:ty),+) => { $( impl Module for $t {
+        fn is_submodule(&self) -> bool {
+            false
+        }
+    } )+ };
 }
-nothing!(bool, u8, u32, u64, usize, i32, i64, isize, f32, f64, (), str, String, Pair, Shape, DType);
+nothing!(bool, u8, u32, u64, usize, i32, i64, isize, f32, f64, (), &str, String, Pair, Shape, DType);

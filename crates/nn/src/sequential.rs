@@ -1,5 +1,7 @@
 //! Layers one after the other.
 
+use std::any::Any;
+
 use tensor::{Error, Label, Result, Tensor};
 
 use crate::label::Walk;
@@ -95,6 +97,12 @@ impl Module for Sequential {
         visitor.enter("label");
         visitor.label(&self.label);
         visitor.leave();
+    }
+    fn named_children(&self) -> Vec<(String, &dyn Module)> {
+        self.layers.named_children()
+    }
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
     }
 }
 

@@ -104,6 +104,32 @@ impl Visitor for Collector {
     }
 }
 
+pub(crate) fn get_parameter(own: &[(String, Entry)], name: &str) -> Result<Parameter> {
+    let parameters = own.iter().filter_map(|(own, entry)| match entry {
+        Entry::Parameter(parameter) => Some((own.as_str(), parameter)),
+        Entry::State(_) => None,
+    });
+    find("get_parameter", parameters, name).cloned()
+}
+
+pub(crate) fn get_buffer(own: &[(String, Entry)], name: &str) -> Result<State> {
+    let states = own.iter().filter_map(|(own, entry)| match entry {
+        Entry::State(state) => Some((own.as_str(), state)),
+        Entry::Parameter(_) => None,
+    });
+    find("get_buffer", states, name).cloned()
+}
+
+fn find<'a, T>(op: &'static str, mut entries: impl Iterator<Item = (&'a str, T)> + Clone, name: &str) -> Result<T> {
+    if let Some((_, found)) = entries.clone().find(|(own, _)| *own == name) {
+        return Ok(found);
+    }
+    let names: Vec<&str> = entries.by_ref().map(|(own, _)| own).collect();
+    let near = nearest(name, &names, true).map(|near| format!("perhaps `{near}`"));
+    let fix = near.unwrap_or_else(|| "list the names with named_parameters or named_buffers".to_owned());
+    Err(Error::argument(op, format!("there is no `{name}`; {fix}")))
+}
+
 /// What [`Module::load_state_dict`] left alone when it was not strict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadReport {
@@ -115,7 +141,12 @@ pub struct LoadReport {
 
 /// Checks everything, then sets everything.
 pub(crate) fn load(own: &[(String, Entry)], state: &[(String, Tensor)], strict: bool) -> Result<LoadReport> {
-    let given: HashMap<&str, &Tensor> = state.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let (mut given, mut duplicate) = (HashMap::<&str, &Tensor>::new(), Vec::new());
+    for (name, tensor) in state {
+        if given.insert(name, tensor).is_some() && !duplicate.contains(&name) {
+            duplicate.push(name);
+        }
+    }
     let expected: HashMap<&str, &Entry> = own.iter().map(|(name, entry)| (name.as_str(), entry)).collect();
     let (mut missing, mut misshapen, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for (name, entry) in own {
@@ -127,22 +158,30 @@ pub(crate) fn load(own: &[(String, Entry)], state: &[(String, Tensor)], strict: 
     }
     let surplus = state.iter().filter(|(name, _)| !expected.contains_key(name.as_str()));
     let unexpected: Vec<String> = surplus.map(|(name, _)| name.clone()).collect();
-    if misshapen.is_empty() && (!strict || missing.is_empty() && unexpected.is_empty()) {
+    if misshapen.is_empty() && duplicate.is_empty() && (!strict || missing.is_empty() && unexpected.is_empty()) {
         for (entry, value) in values {
             entry.set(&value)?;
         }
         return Ok(LoadReport { missing, unexpected });
     }
     let mut text = String::from("the state does not fit the module");
-    for (count, kind) in [(missing.len(), "missing"), (unexpected.len(), "unexpected"), (misshapen.len(), "misshapen")]
-    {
+    let counts = [
+        (missing.len(), "missing"),
+        (unexpected.len(), "unexpected"),
+        (misshapen.len(), "misshapen"),
+        (duplicate.len(), "twice"),
+    ];
+    for (count, kind) in counts {
         if count > 0 {
             // Writing into a string does not fail.
             let _ = write!(text, ", {count} {kind}");
         }
     }
+    let (absent, surplus): (Vec<&str>, Vec<&str>) =
+        (missing.iter().map(String::as_str).collect(), unexpected.iter().map(String::as_str).collect());
+    let few = length(&absent).saturating_mul(length(&surplus)) <= COMPARISONS;
     for name in &missing {
-        let near = nearest(name, unexpected.iter().map(String::as_str)).map(|n| format!("; the state has {n}"));
+        let near = nearest(name, &surplus, few).map(|n| format!("; the state has {n}"));
         let _ = write!(
             text,
             "\n  missing {name} {:?}{}",
@@ -151,7 +190,7 @@ pub(crate) fn load(own: &[(String, Entry)], state: &[(String, Tensor)], strict: 
         );
     }
     for name in &unexpected {
-        let near = nearest(name, missing.iter().map(String::as_str)).map(|n| format!("; the module has {n}"));
+        let near = nearest(name, &absent, few).map(|n| format!("; the module has {n}"));
         let _ = write!(text, "\n  unexpected {name} {:?}{}", given[name.as_str()].shape(), near.unwrap_or_default());
     }
     for (name, tensor, entry) in &misshapen {
@@ -159,12 +198,26 @@ pub(crate) fn load(own: &[(String, Entry)], state: &[(String, Tensor)], strict: 
         let _ =
             write!(text, "\n  misshapen {name}, the state has {:?} and the module {:?}", shapes.0, shapes.1.shape());
     }
+    for name in &duplicate {
+        let _ = write!(text, "\n  twice {name}, the state has it more than once");
+    }
     Err(Error::format("load_state_dict", text))
 }
 
-/// The most similar name, if one is similar at all.
-fn nearest<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let near = others.map(|other| (distance(name, other), other)).min_by_key(|&(d, _)| d);
+/// How many pairs of characters are compared at most to find similar names: names come from files, and two lists of
+/// thousands would take minutes.
+const COMPARISONS: usize = 30_000_000;
+
+fn length(names: &[&str]) -> usize {
+    names.iter().map(|name| name.len()).sum()
+}
+
+/// The most similar name, if one is similar at all and there are `few` enough to look.
+fn nearest<'a>(name: &str, others: &[&'a str], few: bool) -> Option<&'a str> {
+    if !few || name.len().saturating_mul(length(others)) > COMPARISONS {
+        return None;
+    }
+    let near = others.iter().map(|&other| (distance(name, other), other)).min_by_key(|&(d, _)| d);
     near.filter(|&(d, other)| d <= name.len().max(other.len()) / 2).map(|(_, other)| other)
 }
 

@@ -45,4 +45,7 @@ impl Module for Training {
     fn visit(&self, visitor: &mut dyn Visitor) {
         visitor.training(self);
     }
+    fn is_submodule(&self) -> bool {
+        false
+    }
 }

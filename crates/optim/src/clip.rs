@@ -17,15 +17,51 @@ use tensor::{DType, Error, Parameter, Result, Tensor};
 /// # Errors
 /// `norm_type` is not above 0 (infinity is: the largest absolute value).
 pub fn grad_norm(parameters: &[Parameter], norm_type: f64) -> Result<f64> {
+    total_norm(parameters.iter().filter_map(Parameter::grad), norm_type)
+}
+
+/// The norm of the values of all parameters together, as if they were one vector; for one parameter, give a slice of one.
+///
+/// ```
+/// use tensor::{Parameter, Tensor};
+/// let (a, b) = (Parameter::new(Tensor::new([3f32])?)?, Parameter::new(Tensor::new([-4f32])?)?);
+/// assert_eq!(gabor_optim::parameter_norm(&[a.clone(), b], 2.0)?, 5.0);
+/// assert_eq!(gabor_optim::parameter_norm(&[a], 2.0)?, 3.0);
+/// # Ok::<(), tensor::Error>(())
+/// ```
+///
+/// # Errors
+/// `norm_type` is not above 0 (infinity is: the largest absolute value).
+pub fn parameter_norm(parameters: &[Parameter], norm_type: f64) -> Result<f64> {
+    total_norm(parameters.iter().map(|parameter| parameter.tensor().detach()), norm_type)
+}
+
+/// The norm of all tensors together, as if they were one vector. PyTorch: `torch.nn.utils.get_total_norm`.
+///
+/// ```
+/// use tensor::Tensor;
+/// let tensors = [Tensor::new([1f32, -2.0])?, Tensor::new([2f32])?];
+/// assert_eq!(gabor_optim::get_total_norm(&tensors, 2.0)?, 3.0);
+/// assert_eq!(gabor_optim::get_total_norm(&tensors, f64::INFINITY)?, 2.0);
+/// # Ok::<(), tensor::Error>(())
+/// ```
+///
+/// # Errors
+/// `norm_type` is not above 0 (infinity is: the largest absolute value), or a tensor is not floating point.
+pub fn get_total_norm(tensors: &[Tensor], norm_type: f64) -> Result<f64> {
+    total_norm(tensors.iter().map(Tensor::detach), norm_type)
+}
+
+fn total_norm(tensors: impl Iterator<Item = Tensor>, norm_type: f64) -> Result<f64> {
     if norm_type.is_nan() || norm_type <= 0.0 {
         let message = format!("norm_type is {norm_type}; use a number above 0, such as 2.0 or f64::INFINITY");
         return Err(Error::argument("clip_grad_norm_", message));
     }
     let mut total = 0.0f64;
-    for grad in parameters.iter().filter_map(Parameter::grad) {
-        let part = match grad.dtype() {
-            DType::F64 => grad.with_slice::<f64, _>(|g| gather(g.iter().copied(), norm_type))?,
-            _ => grad.with_slice::<f32, _>(|g| gather(g.iter().map(|&v| f64::from(v)), norm_type))?,
+    for tensor in tensors {
+        let part = match tensor.dtype() {
+            DType::F64 => tensor.with_slice::<f64, _>(|g| gather(g.iter().copied(), norm_type))?,
+            _ => tensor.with_slice::<f32, _>(|g| gather(g.iter().map(|&v| f64::from(v)), norm_type))?,
         };
         total = join(total, part, norm_type);
     }
