@@ -162,7 +162,7 @@ fn a_single_value_per_channel_cannot_be_standardised() -> Result<()> {
     let error = net.forward(&Tensor::zeros([1, 16, 1, 1])?).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "batch_norm `1`: only 1 value per channel while training, input has shape [1, 16, 1, 1]; use a batch of at least 2 or call eval()"
+        "batch_norm `1`: only 1 value per channel while training, input has shape [1, 16, 1, 1]; use a batch of at least 2 (drop_last in the loader) or call eval()"
     );
     assert_eq!(net.named_buffers()[2].1.tensor().item()?, 0.0, "a refused batch is not counted");
     net.eval();
@@ -202,7 +202,7 @@ fn builders_refuse_options_that_make_no_sense() {
         (Conv2d::new(0, 6, 5).into_layer(), "conv2d: in_channels is 0; it must be at least 1"),
         (Conv2d::new(1, 6, (5, 0)).into_layer(), "conv2d: kernel_size is (5, 0); it must be at least 1"),
         (Conv2d::new(1, 6, 5).stride(0).into_layer(), "conv2d: stride is 0; it must be at least 1"),
-        (Conv2d::new(1, 6, 5).groups(0).into_layer(), "conv2d: groups is 0; 1 means that all channels see each other"),
+        (Conv2d::new(1, 6, 5).groups(0).into_layer(), "conv2d: groups is 0; use 1 for an ordinary convolution"),
         (
             Conv2d::new(6, 6, 5).groups(4).into_layer(),
             "conv2d: in_channels 6 is not divisible by groups 4; the divisors are 1, 2, 3, 6",
@@ -260,9 +260,15 @@ fn errors_inside_a_net_name_the_layer() -> Result<()> {
     let error = net.forward(&Tensor::zeros([4, 1, 28, 28])?).unwrap_err().to_string();
     assert!(error.starts_with("conv2d `2`: input has 6 channels (shape [4, 6, 24, 24])"), "{error}");
     let error = seq![BatchNorm2d::new(3)]?.forward(&Tensor::zeros([4, 2, 5, 5])?).unwrap_err();
-    assert_eq!(error.to_string(), "batch_norm `0`: input has 2 channels (shape [4, 2, 5, 5]), this layer expects 3");
+    assert_eq!(
+        error.to_string(),
+        "batch_norm `0`: input has 2 channels (shape [4, 2, 5, 5]), this layer expects 3; use BatchNorm2d::new(2) or change what comes before"
+    );
     let error = BatchNorm2d::new(3).build()?.forward(&Tensor::zeros([4, 3])?).unwrap_err();
-    assert_eq!(error.without_layer().to_string(), "batch_norm: input has shape [4, 3]; expected [N, C, H, W]");
+    assert_eq!(
+        error.without_layer().to_string(),
+        "batch_norm: input has shape [4, 3] (2 dimensions), expected [N, C, H, W]"
+    );
     let error = Unflatten::new(1, [3, 5]).forward(&Tensor::zeros([2, 16])?).unwrap_err();
     assert_eq!(
         error.without_layer().to_string(),

@@ -129,7 +129,7 @@ fn wrong_arguments_are_named() -> Result<()> {
     let cases = [
         (
             cross_entropy(&x, &Tensor::new([1i64, 2, 3])?),
-            "cross_entropy: logits are [2, 10] (2 samples) but there are 3 targets",
+            "cross_entropy: logits are [2, 10] (2 samples) but there are 3 targets; take both from one batch",
         ),
         (
             cross_entropy(&x, &Tensor::new([1i64, 10])?),
@@ -137,7 +137,7 @@ fn wrong_arguments_are_named() -> Result<()> {
         ),
         (
             cross_entropy(&x, &Tensor::new([-1i64, 1])?),
-            "cross_entropy: target -1 at position 0 is not one of 10 classes (0 to 9)",
+            "cross_entropy: target -1 at position 0 is not one of 10 classes (0 to 9); to leave samples out, set ignore_index",
         ),
         (
             cross_entropy(&x, &Tensor::new([1f32, 2.0])?),
@@ -162,7 +162,7 @@ fn wrong_arguments_are_named() -> Result<()> {
         ),
         (
             cross_entropy(&Tensor::zeros([2, 3, 5])?, &Tensor::full([2, 4], 1i64)?),
-            "cross_entropy: targets have shape [2, 4]; expected [2, 5] for logits of shape [2, 3, 5]",
+            "cross_entropy: targets have shape [2, 4] and logits [2, 3, 5]; expected [2, 5], or that of the logits for probabilities",
         ),
         (
             cross_entropy(&Tensor::zeros(())?, &Tensor::new(1i64)?),

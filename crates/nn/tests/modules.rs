@@ -161,7 +161,7 @@ fn errors_name_the_path_of_the_layer() -> Result<()> {
     assert_eq!(
         error.to_string(),
         "linear `1.0`: input has 256 features (shape [64, 256]), the weight expects 400; \
-         use Linear(256, ...) or change what comes before"
+         use Linear::new(256, 120) or change what comes before"
     );
     let error = seq![Linear::new(400, 10)]?.forward(&Tensor::zeros([64, 16, 5, 5])?).unwrap_err();
     assert_eq!(

@@ -39,7 +39,7 @@ pub enum Error {
         message: String,
     },
     /// Two tensors have different dtypes.
-    #[error("{op}: dtypes differ, {lhs} and {rhs}; convert one with to_dtype(DType::{lhs:?})")]
+    #[error("{op}: dtypes differ, {lhs} and {rhs}; {}", conversion(*.lhs, *.rhs))]
     DTypes {
         /// The operation.
         op: &'static str,
@@ -241,6 +241,19 @@ impl Error {
     pub(crate) fn autograd(op: &'static str, message: impl Into<String>) -> Self {
         Error::Autograd { op, message: message.into() }
     }
+}
+
+/// Numbers become those that hold more; of the two floating-point types the usual one is proposed.
+fn conversion(lhs: DType, rhs: DType) -> String {
+    let both_float = lhs.is_float() && rhs.is_float();
+    let to = [DType::F32, DType::F64, DType::I64, DType::U8].into_iter().find(|&d| d == lhs || d == rhs);
+    let to = if both_float { DType::F32 } else { to.unwrap_or(lhs) };
+    let image = if (lhs == DType::U8 || rhs == DType::U8) && to.is_float() {
+        ", and divide bytes of images by 255"
+    } else {
+        ""
+    };
+    format!("convert one with to_dtype(DType::{to:?}){image}")
 }
 
 fn differing(lhs: &[usize], rhs: &[usize]) -> String {

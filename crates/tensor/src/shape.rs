@@ -179,6 +179,30 @@ impl From<[usize; 2]> for Pair {
     }
 }
 
+impl Pair {
+    /// Refuses a 0 in the argument `name` of a window.
+    ///
+    /// ```
+    /// use gabor_tensor::Pair;
+    /// let error = Pair::from((0, 2)).at_least_one("conv2d", "stride").unwrap_err();
+    /// assert_eq!(error.to_string(), "conv2d: stride is (0, 2); it must be at least 1");
+    /// ```
+    ///
+    /// # Errors
+    /// One of the two is 0.
+    pub fn at_least_one(self, op: &'static str, name: &str) -> Result<()> {
+        if self.h > 0 && self.w > 0 {
+            return Ok(());
+        }
+        let hint = match name {
+            "dilation" => ", which means no gaps",
+            "stride" if op.contains("pool") => "; left out, it is the kernel size",
+            _ => "",
+        };
+        Err(Error::argument(op, format!("{name} is {self}; it must be at least 1{hint}")))
+    }
+}
+
 impl fmt::Display for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.h == self.w { write!(f, "{}", self.h) } else { write!(f, "({}, {})", self.h, self.w) }

@@ -73,7 +73,7 @@ pub fn batch_norm(
         let count = n * rest;
         if count == 1 {
             let message = format!(
-                "only 1 value per channel while training, input has shape {:?}; use a batch of at least 2 or call eval()",
+                "only 1 value per channel while training, input has shape {:?}; use a batch of at least 2 (drop_last in the loader) or call eval()",
                 x.shape()
             );
             return Err(Error::shape(op, message));

@@ -115,13 +115,16 @@ macro_rules! batch_norm {
         impl $name {
             fn normalise(&self, x: &Tensor) -> Result<Tensor> {
                 if !$rank.contains(&x.rank()) {
-                    let message = format!(concat!("input has shape {:?}; expected ", $expected), x.shape());
+                    let message = format!(concat!("input has shape {:?} ({} dimensions), expected ", $expected), x.shape(), x.rank());
                     return Err(Error::shape("batch_norm", message));
                 }
                 if x.dims()[1] != self.num_features {
+                    let got = x.dims()[1];
                     let message = format!(
-                        "input has {} channels (shape {:?}), this layer expects {}",
-                        x.dims()[1], x.shape(), self.num_features
+                        "input has {got} channels (shape {:?}), this layer expects {}; use {}::new({got}) or change what comes before",
+                        x.shape(),
+                        self.num_features,
+                        stringify!($name)
                     );
                     return Err(Error::shape("batch_norm", message));
                 }

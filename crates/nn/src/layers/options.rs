@@ -3,10 +3,7 @@
 use tensor::{Error, Pair, Result};
 
 pub(super) fn at_least_one(op: &'static str, options: &[(&str, Pair)]) -> Result<()> {
-    match options.iter().find(|(_, pair)| pair.h == 0 || pair.w == 0) {
-        Some((name, pair)) => Err(Error::argument(op, format!("{name} is {pair}; it must be at least 1"))),
-        None => Ok(()),
-    }
+    options.iter().try_for_each(|(name, pair)| pair.at_least_one(op, name))
 }
 
 pub(super) fn sizes(op: &'static str, options: &[(&str, usize)]) -> Result<()> {
@@ -34,7 +31,7 @@ pub(super) fn half_of_window(op: &'static str, kernel_size: Pair, dilation: Pair
 /// Channels must fall into equal groups.
 pub(super) fn divisible(op: &'static str, name: &str, channels: usize, groups: usize) -> Result<()> {
     if groups == 0 {
-        return Err(Error::argument(op, "groups is 0; 1 means that all channels see each other"));
+        return Err(Error::argument(op, "groups is 0; use 1 for an ordinary convolution"));
     }
     if !channels.is_multiple_of(groups) {
         let divisors: Vec<String> =

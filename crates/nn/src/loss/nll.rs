@@ -101,12 +101,26 @@ impl Picked {
         expected.remove(axis);
         if target.dims() != expected {
             let message = match (expected.as_slice(), target.dims()) {
-                ([n], [m]) => format!("logits are {:?} ({n} samples) but there are {m} targets", input.shape()),
-                _ => format!(
-                    "targets have shape {:?}; expected {expected:?} for logits of shape {:?}",
-                    target.shape(),
-                    input.shape()
-                ),
+                ([n], [m]) => {
+                    format!(
+                        "logits are {:?} ({n} samples) but there are {m} targets; take both from one batch",
+                        input.shape()
+                    )
+                }
+                ([n], [m, 1]) if n == m => {
+                    format!(
+                        "targets have shape {:?}, expected {expected:?}; take the last dimension away with squeeze(1)",
+                        target.shape()
+                    )
+                }
+                _ => {
+                    let other = if op == "cross_entropy" { ", or that of the logits for probabilities" } else { "" };
+                    format!(
+                        "targets have shape {:?} and logits {:?}; expected {expected:?}{other}",
+                        target.shape(),
+                        input.shape()
+                    )
+                }
             };
             return Err(Error::shape(op, message));
         }
@@ -122,7 +136,11 @@ impl Picked {
         })?;
         if let Some((position, class)) = wrong {
             let last = classes.saturating_sub(1);
-            let hint = if class == classes as i64 { "; do the labels start at 1?" } else { "" };
+            let hint = match class {
+                c if c == classes as i64 => "; do the labels start at 1?",
+                c if c < 0 => "; to leave samples out, set ignore_index",
+                _ => "; has the last layer an output for each class?",
+            };
             let message =
                 format!("target {class} at position {position} is not one of {classes} classes (0 to {last}){hint}");
             return Err(Error::argument(op, message));

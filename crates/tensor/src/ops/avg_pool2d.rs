@@ -136,7 +136,10 @@ impl Tensor {
         let op = "adaptive_avg_pool2d";
         let (x, single) = batched(op, self)?;
         if let Some(axis) = (1..4).find(|&a| x.dims()[a] == 0) {
-            return Err(Error::shape(op, format!("dimension {axis} of input {:?} is empty", x.shape())));
+            return Err(Error::shape(
+                op,
+                format!("dimension {axis} of input {:?} is empty; only the batch may be", x.shape()),
+            ));
         }
         unbatched(adaptive(&x, output_size.into())?, single)
     }

@@ -5,7 +5,7 @@
 
 use kernels::conv::{self, ConvGeometry};
 
-use super::window::{Padding, Window, at_least_one, batched, unbatched};
+use super::window::{Padding, Window, at_least_one, batched, channels, unbatched};
 use crate::dtype::dispatch;
 use crate::error::{Error, Result};
 use crate::shape::{Pair, Shape};
@@ -158,11 +158,32 @@ fn does_not_fit(op: &'static str, x: &Shape, w: &Shape, high: Window, wide: Wind
     Error::shape(op, message)
 }
 
+/// The channels of the image are not those of the weight.
+#[cold]
+fn wrong_channels(op: &'static str, x: &Tensor, weight: &Tensor, groups: usize, expected: usize) -> Error {
+    let (got, shape) = (x.dims()[x.rank() - 3], x.shape());
+    let hint = match *x.dims() {
+        [.., last] if last == expected => {
+            let order = if x.rank() == 4 { "[0, 3, 1, 2]" } else { "[2, 0, 1]" };
+            format!("the channels seem to be last, use permute({order})")
+        }
+        _ => format!("change the layer before, or let this one take {got}"),
+    };
+    let groups = if groups == 1 { String::new() } else { format!(" in {groups} groups") };
+    let message = format!(
+        "input has {} (shape {shape:?}), the weight {:?} expects {expected}{groups}; {hint}",
+        channels(got),
+        weight.shape()
+    );
+    Error::shape(op, message)
+}
+
 fn check_tensors(
     op: &'static str,
     x: &Tensor,
     w: &Tensor,
     bias: Option<&Tensor>,
+    expected: &str,
     bias_len: impl Fn(&Shape) -> usize,
 ) -> Result<()> {
     for other in std::iter::once(w).chain(bias) {
@@ -173,10 +194,7 @@ fn check_tensors(
     if w.rank() != 4 {
         return Err(Error::shape(
             op,
-            format!(
-                "weight has shape {:?}; expected 4 dimensions, channels twice, then the kernel's height and width",
-                w.shape()
-            ),
+            format!("weight has shape {:?} ({} dimensions); expected {expected}", w.shape(), w.rank()),
         ));
     }
     if let Some(b) = bias {
@@ -211,27 +229,18 @@ impl Tensor {
         let op = "conv2d";
         options.check(op)?;
         let (x, single) = batched(op, self)?;
-        check_tensors(op, &x, weight, bias, |w| w[0])?;
-        let (channels, w, groups) = (x.dims()[1], weight.dims(), options.groups);
+        check_tensors(op, &x, weight, bias, "[out, in / groups, h, w]", |w| w[0])?;
+        let (got, w, groups) = (x.dims()[1], weight.dims(), options.groups);
         if w[0] < groups || w[0] % groups != 0 {
-            return Err(Error::shape(
-                op,
-                format!(
-                    "{} output channels (weight {:?}) cannot be divided into {groups} groups",
-                    w[0],
-                    weight.shape()
-                ),
-            ));
-        }
-        if w[1].checked_mul(groups) != Some(channels) {
             let message = format!(
-                "input has {channels} channels (shape {:?}), the weight {:?} with {groups} groups expects {}; does the layer before give \
-                 other channels, or are they last?",
-                self.shape(),
-                weight.shape(),
-                w[1].saturating_mul(groups)
+                "{} of the weight {:?} cannot be divided into {groups} groups; use a divisor of both numbers of channels",
+                channels(w[0]).replace("channel", "output channel"),
+                weight.shape()
             );
             return Err(Error::shape(op, message));
+        }
+        if w[1].checked_mul(groups) != Some(got) {
+            return Err(wrong_channels(op, self, weight, groups, w[1].saturating_mul(groups)));
         }
         let geometry = options.geometry(op, x.shape(), weight.shape())?;
         unbatched(conv(&x, weight, bias, geometry)?, single)
@@ -269,15 +278,15 @@ impl Tensor {
         inner.check(op)?;
         let (g, single) = batched(op, self)?;
         let groups = options.groups;
-        check_tensors(op, &g, weight, bias, |w| w[1].saturating_mul(groups))?;
+        check_tensors(op, &g, weight, bias, "[in, out / groups, h, w]", |w| w[1].saturating_mul(groups))?;
         let (channels, w) = (g.dims()[1], weight.dims());
         if w[0] != channels || channels % groups != 0 {
-            let message = format!(
-                "input has {channels} channels (shape {:?}), the weight {:?} with {groups} groups does not fit",
-                self.shape(),
-                weight.shape()
-            );
-            return Err(Error::shape(op, message));
+            if w[0] == channels {
+                let message =
+                    format!("{channels} input channels cannot be divided into {groups} groups; use a divisor");
+                return Err(Error::shape(op, message));
+            }
+            return Err(wrong_channels(op, self, weight, groups, w[0]));
         }
         let extra = options.output_padding;
         if extra.h >= options.stride.h.max(options.dilation.h) || extra.w >= options.stride.w.max(options.dilation.w) {

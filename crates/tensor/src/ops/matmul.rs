@@ -38,10 +38,11 @@ impl Tensor {
         let b = if column { rhs.unsqueeze(1)? } else { rhs.clone() };
         let (m, k, n) = (a.dims()[a.rank() - 2], a.dims()[a.rank() - 1], b.dims()[b.rank() - 1]);
         if k != b.dims()[b.rank() - 2] {
-            return Err(Error::shape(
-                "matmul",
-                format!("inner sizes differ, lhs is {:?} and rhs is {:?}", self.shape(), rhs.shape()),
-            ));
+            let inner = b.dims()[b.rank() - 2];
+            let hint = if n == k { "; transpose the second" } else { "" };
+            let message =
+                format!("the inner sizes {k} and {inner} of {:?} and {:?} differ{hint}", self.shape(), rhs.shape());
+            return Err(Error::shape("matmul", message));
         }
         let batch = |t: &Tensor| Shape::from(&t.dims()[..t.rank() - 2]);
         let lead = broadcast("matmul", &batch(&a), &batch(&b))?;
@@ -107,7 +108,7 @@ impl Tensor {
             ));
         };
         if self.dims().last() != Some(&features) {
-            return Err(wrong_features(self, features));
+            return Err(wrong_features(self, features, out));
         }
         if let Some(b) = bias.filter(|b| b.dims() != [out]) {
             return Err(Error::shape(
@@ -130,13 +131,13 @@ impl Tensor {
 }
 
 #[cold]
-fn wrong_features(x: &Tensor, features: usize) -> Error {
+fn wrong_features(x: &Tensor, features: usize, out: usize) -> Error {
     let got = x.dims().last().copied().unwrap_or(0);
     let flat: usize = x.dims().iter().skip(1).product();
     let hint = if x.rank() > 2 && flat == features {
         "; did you forget Flatten?".to_owned()
     } else {
-        format!("; use Linear({got}, ...) or change what comes before")
+        format!("; use Linear::new({got}, {out}) or change what comes before")
     };
     Error::shape(
         "linear",

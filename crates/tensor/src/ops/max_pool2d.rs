@@ -81,7 +81,7 @@ impl PoolOptions {
         at_least_one(op, "stride", self.stride)?;
         at_least_one(op, "dilation", self.dilation)?;
         if let Some(axis) = (1..4).find(|&a| x[a] == 0) {
-            return Err(Error::shape(op, format!("dimension {axis} of input {x:?} is empty")));
+            return Err(Error::shape(op, format!("dimension {axis} of input {x:?} is empty; only the batch may be")));
         }
         let axis =
             |size, kernel, stride, pad, dilation| Window { size, kernel, stride, before: pad, after: pad, dilation };
@@ -106,8 +106,8 @@ impl PoolOptions {
         let places = (high.places(self.ceil_mode), wide.places(self.ceil_mode));
         let (Some(out_h), Some(out_w)) = places else {
             let message = format!(
-                "window {} (dilation {}) does not fit in the input {}x{}",
-                self.kernel_size, self.dilation, x[2], x[3]
+                "the window {}x{} with dilation {} and padding {} does not fit in the input {}x{}",
+                self.kernel_size.h, self.kernel_size.w, self.dilation, self.padding, x[2], x[3]
             );
             return Err(Error::shape(op, format!("{message}; use larger images or fewer pooling layers")));
         };

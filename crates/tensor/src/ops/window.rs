@@ -66,9 +66,12 @@ pub(super) fn batched(op: &'static str, x: &Tensor) -> Result<(Tensor, bool)> {
         4 => Ok((x.clone(), false)),
         3 => Ok((x.unsqueeze(0)?, true)),
         rank => {
-            let fix = if rank == 2 { "; for one grey image use reshape([1, 1, h, w])" } else { "" };
+            let fix = match *x.dims() {
+                [h, w] => format!("; for one grey image use reshape([1, 1, {h}, {w}])"),
+                _ => String::new(),
+            };
             let message =
-                format!("input has shape {:?} ({rank} dimensions); expected [N, C, H, W] or [C, H, W]{fix}", x.shape());
+                format!("input has shape {:?} ({rank} dimensions), expected [N, C, H, W] or [C, H, W]{fix}", x.shape());
             Err(Error::shape(op, message))
         }
     }
@@ -79,10 +82,12 @@ pub(super) fn unbatched(y: Tensor, single: bool) -> Result<Tensor> {
     if single { y.squeeze(0) } else { Ok(y) }
 }
 
+/// `1 channel`, `6 channels`.
+pub(super) fn channels(n: usize) -> String {
+    format!("{n} channel{}", if n == 1 { "" } else { "s" })
+}
+
 /// Refuses zeros in an argument that must be at least 1.
 pub(super) fn at_least_one(op: &'static str, name: &str, pair: Pair) -> Result<()> {
-    if pair.h == 0 || pair.w == 0 {
-        return Err(Error::argument(op, format!("{name} is ({}, {}); it must be at least 1", pair.h, pair.w)));
-    }
-    Ok(())
+    pair.at_least_one(op, name)
 }
