@@ -15,7 +15,9 @@
 #![forbid(unsafe_code)]
 
 mod containers;
+mod fields;
 pub mod functional;
+mod hooks;
 pub mod init;
 mod label;
 mod layers;
@@ -27,7 +29,8 @@ mod training;
 mod tree;
 
 pub use containers::{ModuleDict, ModuleList};
-pub use label::named;
+pub use hooks::{HookHandle, Hooked, Hooks};
+pub use label::Label;
 pub use layers::*;
 pub use loss::{
     BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss, Reduction, SmoothL1Loss,
@@ -38,6 +41,5 @@ pub use sequential::{IntoLayer, Layer, Sequential};
 pub use state::LoadReport;
 #[doc(hidden)]
 pub use tensor::Error;
-pub use tensor::Label;
 pub use training::Training;
 pub use tree::AsModule;

@@ -1,12 +1,12 @@
 //! What a module is: something that shows its parameters and state, by name, to a visitor.
 
 use std::any::Any;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
-use tensor::{DType, Label, Pair, Parameter, Result, Shape, State, Tensor};
+use tensor::{DType, Parameter, Result, State, Tensor};
 
-use crate::label::Walk;
+use crate::hooks::{self, Hook, HookHandle, Hooks};
+use crate::label::{Label, Walk};
 use crate::state::{self, Entry, LoadReport, collect};
 use crate::training::Training;
 use crate::tree::{self, AsModule};
@@ -31,7 +31,11 @@ pub trait Visitor {
     fn training(&mut self, training: &Training) {
         let _ = training;
     }
-    /// Where a layer keeps its own path, under a name as other fields.
+    /// Where a container keeps the hooks of the layer that was entered last.
+    fn hooks(&mut self, hooks: &Hooks) {
+        let _ = hooks;
+    }
+    /// Where a layer keeps its own path and its hooks, under a name as other fields.
     fn label(&mut self, label: &Label) {
         let _ = label;
     }
@@ -222,6 +226,68 @@ pub trait Module: AsModule {
         tree::apply(self.resolve(), &mut f)
     }
 
+    /// Calls `hook(input, output)` after each call of the layer at `path` (the empty path is this module); what it
+    /// gives, if anything, replaces the output.
+    ///
+    /// All layers with parameters or options take hooks, a `Sequential` and whatever stands in one too. Others, such as `ReLU`
+    /// in a field or structs of your own, take them if they are wrapped in [`Hooked`](crate::Hooked) or have a
+    /// [`Label`](crate::Label). Unlike in PyTorch they run when `forward` is called, not only by `net(x)`, and do not know the module.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use gabor_nn::{Conv2d, Forward, Module, ReLU, seq};
+    /// use tensor::Tensor;
+    /// let net = seq![Conv2d::new(1, 4, 3), ReLU, Conv2d::new(4, 2, 3)]?;
+    /// let seen = Arc::new(Mutex::new(Vec::new()));
+    /// let keep = seen.clone();
+    /// let handle = net.register_forward_hook("1", move |_, y| {
+    ///     keep.lock().unwrap().push(y.detach());
+    ///     Ok(None)
+    /// })?;
+    /// net.forward(&Tensor::ones([8, 1, 28, 28])?)?;
+    /// handle.remove();
+    /// assert_eq!(seen.lock().unwrap()[0].shape(), &[8, 4, 26, 26]);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// There is no such layer, or it takes no hooks. What `hook` gives as error, the layer does.
+    fn register_forward_hook(
+        &self,
+        path: &str,
+        hook: impl Fn(&Tensor, &Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
+    ) -> Result<HookHandle>
+    where
+        Self: Sized,
+    {
+        hooks::register("register_forward_hook", self, path, Hook::After(Arc::new(hook)))
+    }
+
+    /// Calls `hook(input)` before each call of the layer at `path`; what it gives, if anything, replaces the input. See
+    /// [`register_forward_hook`](Self::register_forward_hook).
+    ///
+    /// ```
+    /// use gabor_nn::{Forward, Module, ReLU, seq};
+    /// use tensor::Tensor;
+    /// let net = seq![ReLU]?;
+    /// net.register_forward_pre_hook("0", |x| Ok(Some(x.neg()?)))?;
+    /// assert_eq!(net.forward(&Tensor::new([-2f32])?)?.item()?, 2.0);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// There is no such layer, or it takes no hooks. What `hook` gives as error, the layer does.
+    fn register_forward_pre_hook(
+        &self,
+        path: &str,
+        hook: impl Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
+    ) -> Result<HookHandle>
+    where
+        Self: Sized,
+    {
+        hooks::register("register_forward_pre_hook", self, path, Hook::Before(Arc::new(hook)))
+    }
+
     /// All parameters in PyTorch's order, a shared one once.
     fn parameters(&self) -> Vec<Parameter> {
         self.named_parameters().into_iter().map(|(_, parameter)| parameter).collect()
@@ -402,51 +468,6 @@ impl Visitor for Switch {
     }
 }
 
-impl Module for Parameter {
-    fn visit(&self, visitor: &mut dyn Visitor) {
-        visitor.parameter(self);
-    }
-    fn is_submodule(&self) -> bool {
-        false
-    }
-}
-
-impl Module for State {
-    fn visit(&self, visitor: &mut dyn Visitor) {
-        visitor.state(self);
-    }
-    fn is_submodule(&self) -> bool {
-        false
-    }
-}
-
-/// Whatever holds modules without a name of its own.
-macro_rules! transparent {
-    ($($t:ty),+) => { $(
-        impl<M: Module + ?Sized> Module for $t {
-            fn visit(&self, visitor: &mut dyn Visitor) {
-                (**self).visit(visitor);
-            }
-            fn type_name(&self) -> &'static str {
-                (**self).type_name()
-            }
-            fn resolve(&self) -> &dyn Module {
-                (**self).resolve()
-            }
-            fn is_submodule(&self) -> bool {
-                (**self).is_submodule()
-            }
-            fn named_children(&self) -> Vec<(String, &dyn Module)> {
-                (**self).named_children()
-            }
-            fn as_any(&self) -> Option<&dyn Any> {
-                (**self).as_any()
-            }
-        }
-    )+ };
-}
-transparent!(Box<M>, Arc<M>, &M);
-
 impl<F: Forward + ?Sized> Forward for Box<F> {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         (**self).forward(x)
@@ -464,76 +485,3 @@ impl<F: Forward + ?Sized> Forward for Arc<F> {
         (**self).check()
     }
 }
-
-/// `None` is no submodule.
-impl<M: Module> Module for Option<M> {
-    fn visit(&self, visitor: &mut dyn Visitor) {
-        if let Some(module) = self {
-            module.visit(visitor);
-        }
-    }
-    fn type_name(&self) -> &'static str {
-        self.as_ref().map_or("None", Module::type_name)
-    }
-    fn resolve(&self) -> &dyn Module {
-        self.as_ref().map_or(self, Module::resolve)
-    }
-    fn is_submodule(&self) -> bool {
-        self.as_ref().is_some_and(Module::is_submodule)
-    }
-    fn named_children(&self) -> Vec<(String, &dyn Module)> {
-        self.as_ref().map_or(Vec::new(), Module::named_children)
-    }
-}
-
-/// Elements are named by their positions.
-macro_rules! positions {
-    ($({$($generics:tt)+} $t:ty),+) => { $(
-        impl<$($generics)+> Module for $t {
-            fn visit(&self, visitor: &mut dyn Visitor) {
-                for (i, module) in self.iter().enumerate() {
-                    visitor.enter(&i.to_string());
-                    module.visit(visitor);
-                    visitor.leave();
-                }
-            }
-            fn is_submodule(&self) -> bool {
-                self.iter().any(Module::is_submodule)
-            }
-            fn named_children(&self) -> Vec<(String, &dyn Module)> {
-                tree::submodules(self.iter().enumerate().map(|(i, module)| (i, module as &dyn Module)))
-            }
-        }
-    )+ };
-}
-positions!({ M: Module } Vec<M>, { M: Module } &[M], { M: Module } Box<[M]>, { M: Module, const N: usize } [M; N]);
-
-macro_rules! tuple {
-    ($($name:ident $at:tt),+) => {
-        impl<$($name: Module),+> Module for ($($name,)+) {
-            fn fields(&self) -> Vec<(&'static str, &dyn Module)> {
-                vec![$((stringify!($at), &self.$at as &dyn Module)),+]
-            }
-        }
-    };
-}
-tuple!(A 0);
-tuple!(A 0, B 1);
-tuple!(A 0, B 1, C 2);
-tuple!(A 0, B 1, C 2, D 3);
-
-impl<T: ?Sized> Module for PhantomData<T> {
-    fn is_submodule(&self) -> bool {
-        false
-    }
-}
-
-/// Options of layers: they hold no parameters.
-macro_rules! nothing {
-    ($($t:ty),+) => { $( impl Module for $t {
-        fn is_submodule(&self) -> bool {
-            false
-        }
-    } )+ };
-}
-nothing!(bool, u8, u32, u64, usize, i32, i64, isize, f32, f64, (), &str, String, Pair, Shape, DType);

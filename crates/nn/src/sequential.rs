@@ -2,9 +2,10 @@
 
 use std::any::Any;
 
-use tensor::{Error, Label, Result, Tensor};
+use tensor::{Error, Result, Tensor};
 
-use crate::label::Walk;
+use crate::hooks::Hooks;
+use crate::label::{Label, Walk};
 use crate::module::{Forward, Module, Visitor};
 
 /// A layer of any type.
@@ -43,6 +44,8 @@ impl<L: Forward + Send + Sync + 'static> IntoLayer for L {
 #[derive(Default)]
 pub struct Sequential {
     layers: Vec<Layer>,
+    /// Of the layers, for those that keep none themselves.
+    hooks: Vec<Hooks>,
     label: Label,
 }
 
@@ -59,6 +62,7 @@ impl Sequential {
     pub fn push(&mut self, layer: impl IntoLayer) -> Result<()> {
         let layer = layer.into_layer().map_err(|error| error.in_layer(&self.layers.len().to_string()))?;
         self.layers.push(layer);
+        self.hooks.push(Hooks::default());
         Ok(())
     }
 
@@ -81,19 +85,24 @@ impl Sequential {
     #[cold]
     fn placed(&self, error: Error, i: usize) -> Error {
         Walk::through(self, &self.label.path().unwrap_or_default());
-        error.in_labelled(&self.label, &i.to_string())
+        self.label.placed(error, &i.to_string())
     }
 }
 
 impl From<Vec<Layer>> for Sequential {
     fn from(layers: Vec<Layer>) -> Self {
-        Sequential { layers, label: Label::default() }
+        Sequential { hooks: layers.iter().map(|_| Hooks::default()).collect(), layers, label: Label::default() }
     }
 }
 
 impl Module for Sequential {
     fn visit(&self, visitor: &mut dyn Visitor) {
-        self.layers.visit(visitor);
+        for (i, (layer, hooks)) in self.layers.iter().zip(&self.hooks).enumerate() {
+            visitor.enter(&i.to_string());
+            visitor.hooks(hooks);
+            layer.visit(visitor);
+            visitor.leave();
+        }
         visitor.enter("label");
         visitor.label(&self.label);
         visitor.leave();
@@ -110,11 +119,16 @@ impl Forward for Sequential {
     /// # Errors
     /// As the layer that fails, with its path.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = x.clone();
-        for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x).map_err(|error| self.placed(error, i))?;
+        let x = self.label.enter(x)?;
+        let mut y = x.clone().into_owned();
+        for (i, (layer, hooks)) in self.layers.iter().zip(&self.hooks).enumerate() {
+            let run = |x: &Tensor| {
+                let x = hooks.before(x)?;
+                hooks.after(&x, layer.forward(&x)?)
+            };
+            y = run(&y).map_err(|error| self.placed(error, i))?;
         }
-        Ok(x)
+        self.label.leave(&x, Ok(y))
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use tensor::{DType, Error, Label, Parameter, Result, State, Tensor};
+use tensor::{DType, Error, Parameter, Result, State, Tensor};
 
-use crate::label;
+use crate::label::{self, Label};
 use crate::module::{Module, Visitor};
 
 /// What is kept under a name.

@@ -1,9 +1,9 @@
 //! Pooling to a given size by the average.
 
-use tensor::{Label, Pair, Result, Tensor};
+use tensor::{Pair, Result, Tensor};
 
 use super::options;
-use crate::{Forward, Module, named};
+use crate::{Forward, Label, Module};
 
 /// The average of each window, with windows such that the result has a given size. PyTorch: `torch.nn.AdaptiveAvgPool2d`.
 ///
@@ -31,7 +31,8 @@ impl Forward for AdaptiveAvgPool2d {
     /// # Errors
     /// The rank is not 3 or 4, or a dimension is empty.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        named(&self.label, x.adaptive_avg_pool2d(self.output_size))
+        let x = self.label.enter(x)?;
+        self.label.leave(&x, x.adaptive_avg_pool2d(self.output_size))
     }
 
     fn check(&self) -> Result<()> {

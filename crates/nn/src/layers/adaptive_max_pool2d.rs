@@ -1,9 +1,9 @@
 //! Pooling to a given size by the maximum.
 
-use tensor::{Label, Pair, Result, Tensor};
+use tensor::{Pair, Result, Tensor};
 
 use super::options;
-use crate::{Forward, Module, named};
+use crate::{Forward, Label, Module};
 
 /// The largest element of each window, with windows such that the result has a given size. PyTorch: `torch.nn.AdaptiveMaxPool2d`.
 ///
@@ -32,7 +32,7 @@ impl AdaptiveMaxPool2d {
     /// As [`Forward::forward`].
     #[track_caller]
     pub fn forward_with_indices(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
-        named(&self.label, x.adaptive_max_pool2d(self.output_size))
+        self.label.named(x.adaptive_max_pool2d(self.output_size))
     }
 }
 
@@ -40,7 +40,9 @@ impl Forward for AdaptiveMaxPool2d {
     /// # Errors
     /// The rank is not 3 or 4, or a dimension is empty.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.forward_with_indices(x)?.0)
+        let x = self.label.enter(x)?;
+        let pooled = x.adaptive_max_pool2d(self.output_size);
+        self.label.leave(&x, pooled.map(|(maxima, _)| maxima))
     }
 
     fn check(&self) -> Result<()> {

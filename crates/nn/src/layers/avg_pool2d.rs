@@ -1,9 +1,9 @@
 //! The average pooling layer.
 
-use tensor::{AvgPoolOptions, Error, Label, Pair, Result, Tensor};
+use tensor::{AvgPoolOptions, Error, Pair, Result, Tensor};
 
 use super::options;
-use crate::{Forward, Module, named};
+use crate::{Forward, Label, Module};
 
 /// The average of each window. PyTorch: `torch.nn.AvgPool2d`.
 ///
@@ -70,7 +70,8 @@ impl Forward for AvgPool2d {
     /// # Errors
     /// The rank is not 3 or 4, or no window fits.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        named(&self.label, x.avg_pool2d(&self.options))
+        let x = self.label.enter(x)?;
+        self.label.leave(&x, x.avg_pool2d(&self.options))
     }
 
     fn check(&self) -> Result<()> {

@@ -1,11 +1,11 @@
 //! Batch normalisation, for features and for images.
 
-use tensor::{DType, Error, Label, Parameter, Result, State, Tensor};
+use tensor::{DType, Error, Parameter, Result, State, Tensor};
 
 use super::options;
 use crate::functional::{self, BatchNormOptions};
 use crate::sequential::{IntoLayer, Layer};
-use crate::{Forward, Module, Training, named};
+use crate::{Forward, Label, Module, Training};
 
 macro_rules! batch_norm {
     ($(#[$doc:meta])* $name:ident, $builder:ident, $rank:expr, $expected:literal) => {
@@ -108,7 +108,8 @@ macro_rules! batch_norm {
             /// # Errors
             /// Rank or channels do not fit, or there is only one value for each channel while training.
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
-                named(&self.label, self.normalise(x))
+                let x = self.label.enter(x)?;
+                self.label.leave(&x, self.normalise(&x))
             }
         }
 

@@ -1,10 +1,10 @@
 //! The convolution layer.
 
-use tensor::{Conv2dOptions, Error, Label, PadMode, Padding, Pair, Parameter, Result, Tensor};
+use tensor::{Conv2dOptions, Error, PadMode, Padding, Pair, Parameter, Result, Tensor};
 
 use super::options;
 use crate::sequential::{IntoLayer, Layer};
-use crate::{Forward, Module, init, named};
+use crate::{Forward, Label, Module, init};
 
 /// What the margins of an image are filled with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -141,7 +141,8 @@ impl Forward for Conv2d {
     /// # Errors
     /// Rank, channels or dtype do not fit, or the kernel is larger than the padded image.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        named(&self.label, self.convolve(x))
+        let x = self.label.enter(x)?;
+        self.label.leave(&x, self.convolve(&x))
     }
 }
 

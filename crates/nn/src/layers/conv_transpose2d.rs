@@ -1,10 +1,10 @@
 //! The transposed convolution layer.
 
-use tensor::{ConvTranspose2dOptions, Error, Label, Pair, Parameter, Result, Tensor};
+use tensor::{ConvTranspose2dOptions, Error, Pair, Parameter, Result, Tensor};
 
 use super::options;
 use crate::sequential::{IntoLayer, Layer};
-use crate::{Forward, Module, init, named};
+use crate::{Forward, Label, Module, init};
 
 /// The transpose of a convolution, used to make images larger. PyTorch: `torch.nn.ConvTranspose2d`.
 ///
@@ -125,7 +125,8 @@ impl Forward for ConvTranspose2d {
     /// Rank, channels or dtype do not fit, or the result would be empty.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let bias = self.bias.as_ref().map(Parameter::tensor);
-        named(&self.label, x.conv_transpose2d(&self.weight.tensor(), bias.as_ref(), &self.options))
+        let x = self.label.enter(x)?;
+        self.label.leave(&x, x.conv_transpose2d(&self.weight.tensor(), bias.as_ref(), &self.options))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Dropout.
 
-use tensor::{Label, Result, Tensor};
+use tensor::{Result, Tensor};
 
 use super::options;
-use crate::{Forward, Module, Training, functional, named};
+use crate::{Forward, Label, Module, Training, functional};
 
 /// Sets each element to 0 with probability `p` and scales the others by `1 / (1 - p)`, while training. PyTorch: `torch.nn.Dropout`.
 ///
@@ -37,7 +37,8 @@ impl Default for Dropout {
 
 impl Forward for Dropout {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        named(&self.label, functional::dropout(x, self.p, self.training.get()))
+        let x = self.label.enter(x)?;
+        self.label.leave(&x, functional::dropout(&x, self.p, self.training.get()))
     }
 
     fn check(&self) -> Result<()> {

@@ -1,9 +1,9 @@
 //! Dropout of whole channels.
 
-use tensor::{Label, Result, Tensor};
+use tensor::{Result, Tensor};
 
 use super::options;
-use crate::{Forward, Module, Training, functional, named};
+use crate::{Forward, Label, Module, Training, functional};
 
 /// Sets each channel `[n, c]` to 0 with probability `p` and scales the others by `1 / (1 - p)`, while training. PyTorch: `torch.nn.Dropout2d`.
 ///
@@ -37,7 +37,8 @@ impl Default for Dropout2d {
 
 impl Forward for Dropout2d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        named(&self.label, functional::dropout2d(x, self.p, self.training.get()))
+        let x = self.label.enter(x)?;
+        self.label.leave(&x, functional::dropout2d(&x, self.p, self.training.get()))
     }
 
     fn check(&self) -> Result<()> {

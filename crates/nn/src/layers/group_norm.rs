@@ -1,10 +1,10 @@
 //! Group normalisation.
 
-use tensor::{Label, Parameter, Result, Tensor};
+use tensor::{Parameter, Result, Tensor};
 
 use super::options;
 use crate::sequential::{IntoLayer, Layer};
-use crate::{Forward, Module, functional, named};
+use crate::{Forward, Label, Module, functional};
 
 /// Standardises groups of channels of each sample, then scales and shifts each channel. PyTorch: `torch.nn.GroupNorm`.
 ///
@@ -85,7 +85,8 @@ impl Forward for GroupNorm {
     /// The rank is below 2, or the channels do not fit.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (self.weight.as_ref().map(Parameter::tensor), self.bias.as_ref().map(Parameter::tensor));
-        named(&self.label, functional::group_norm(x, self.num_groups, weight.as_ref(), bias.as_ref(), self.eps))
+        let x = self.label.enter(x)?;
+        self.label.leave(&x, functional::group_norm(&x, self.num_groups, weight.as_ref(), bias.as_ref(), self.eps))
     }
 }
 

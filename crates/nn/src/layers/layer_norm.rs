@@ -1,10 +1,10 @@
 //! Layer normalisation.
 
-use tensor::{Error, Label, Parameter, Result, Shape, Tensor};
+use tensor::{Error, Parameter, Result, Shape, Tensor};
 
 use super::options;
 use crate::sequential::{IntoLayer, Layer};
-use crate::{Forward, Module, functional, named};
+use crate::{Forward, Label, Module, functional};
 
 /// Standardises the last dimensions of each sample, then scales and shifts them. PyTorch: `torch.nn.LayerNorm`.
 ///
@@ -90,7 +90,9 @@ impl Forward for LayerNorm {
     /// The shape does not end in `normalized_shape`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (self.weight.as_ref().map(Parameter::tensor), self.bias.as_ref().map(Parameter::tensor));
-        named(&self.label, functional::layer_norm(x, &self.normalized_shape, weight.as_ref(), bias.as_ref(), self.eps))
+        let x = self.label.enter(x)?;
+        self.label
+            .leave(&x, functional::layer_norm(&x, &self.normalized_shape, weight.as_ref(), bias.as_ref(), self.eps))
     }
 }
 

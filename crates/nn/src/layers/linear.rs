@@ -1,10 +1,10 @@
 //! The fully connected layer.
 
-use tensor::{Label, Parameter, Result, Tensor};
+use tensor::{Parameter, Result, Tensor};
 
 use super::options;
 use crate::sequential::{IntoLayer, Layer};
-use crate::{Forward, Module, init, named};
+use crate::{Forward, Label, Module, init};
 
 /// `x @ weight.T + bias` over the last dimension. PyTorch: `torch.nn.Linear`.
 ///
@@ -77,7 +77,8 @@ impl Forward for Linear {
     /// The last dimension is not `in_features`, or the dtype differs.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let bias = self.bias.as_ref().map(Parameter::tensor);
-        named(&self.label, x.linear(&self.weight.tensor(), bias.as_ref()))
+        let x = self.label.enter(x)?;
+        self.label.leave(&x, x.linear(&self.weight.tensor(), bias.as_ref()))
     }
 }
 

@@ -1,9 +1,9 @@
 //! The max pooling layer.
 
-use tensor::{Label, Pair, PoolOptions, Result, Tensor};
+use tensor::{Pair, PoolOptions, Result, Tensor};
 
 use super::options;
-use crate::{Forward, Module, named};
+use crate::{Forward, Label, Module};
 
 /// The largest element of each window. PyTorch: `torch.nn.MaxPool2d`.
 ///
@@ -64,7 +64,7 @@ impl MaxPool2d {
     /// As [`Forward::forward`].
     #[track_caller]
     pub fn forward_with_indices(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
-        named(&self.label, x.max_pool2d_with_indices(&self.options))
+        self.label.named(x.max_pool2d_with_indices(&self.options))
     }
 }
 
@@ -72,7 +72,8 @@ impl Forward for MaxPool2d {
     /// # Errors
     /// The rank is not 3 or 4, or no window fits.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        named(&self.label, x.max_pool2d(&self.options))
+        let x = self.label.enter(x)?;
+        self.label.leave(&x, x.max_pool2d(&self.options))
     }
 
     fn check(&self) -> Result<()> {

@@ -1,8 +1,8 @@
 //! Splitting a dimension.
 
-use tensor::{Error, Label, Result, Tensor};
+use tensor::{Error, Result, Tensor};
 
-use crate::{Forward, Module, named};
+use crate::{Forward, Label, Module};
 
 /// Splits one dimension into several; one of the sizes may be -1. PyTorch: `torch.nn.Unflatten`.
 ///
@@ -32,7 +32,8 @@ impl Forward for Unflatten {
     /// # Errors
     /// There is no such dimension, or the sizes do not multiply to it.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        named(&self.label, self.split(x))
+        let x = self.label.enter(x)?;
+        self.label.leave(&x, self.split(&x))
     }
 }
 
