@@ -16,6 +16,10 @@ fn backward(net: &Sequential) -> Result<()> {
     net.forward(&Tensor::ones([2, 3])?)?.square()?.sum()?.backward()
 }
 
+fn scores_of(samples: usize) -> Result<Tensor> {
+    Tensor::zeros([samples, 1])
+}
+
 /// One test: what was told is remembered for the whole process.
 #[test]
 fn each_lint_is_told_once() -> Result<()> {
@@ -53,6 +57,7 @@ fn each_lint_is_told_once() -> Result<()> {
         cross_entropy(&Tensor::new([[0.2f32, 0.3], [1.0, 2.0]])?, &Tensor::new([0i64, 1])?)?;
         cross_entropy(&Tensor::new([[1.5f32, -0.5]])?, &Tensor::new([[0.5f32, 0.5]])?)?;
     }
+    functional::mse_loss(&scores_of(4)?, &scores_of(4)?)?;
     cross_entropy(&Tensor::zeros([0, 2])?, &Tensor::from_slice::<i64>(&[], [0])?)?;
     cross_entropy(&Tensor::zeros([2, 2])?, &Tensor::new([-100i64, 1])?)?;
     assert_eq!(seen(), []);
@@ -84,6 +89,12 @@ fn each_lint_is_told_once() -> Result<()> {
     }
     let text = "cross_entropy: the logits [4, 3] look like probabilities, each sample sums to 1; leave out the softmax, cross_entropy contains it";
     assert_eq!(seen(), [(Lint::SoftmaxTwice, text.to_owned())]);
+
+    for _ in 0..2 {
+        functional::mse_loss(&scores_of(4)?, &Tensor::zeros([4])?)?;
+    }
+    let text = "mse_loss: input [4, 1] and target [4] differ and are broadcast; reshape one if each has a partner";
+    assert_eq!(seen(), [(Lint::TargetBroadcast, text.to_owned())]);
 
     for _ in 0..2 {
         let nan = cross_entropy(&scores, &Tensor::full(4, -100i64)?)?.item()?;

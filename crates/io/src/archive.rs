@@ -144,6 +144,12 @@ impl Archive {
 
 /// The archive, or what is wrong with the bytes.
 fn parse(bytes: &[u8]) -> Result<Archive, String> {
+    // What torch.save writes: a zip archive around a pickle, or long ago a pickle alone.
+    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
+        return Err("a pickle, which may hold code, as torch.save writes; save the state dict in Python with \
+                    safetensors.torch.save_file"
+            .to_string());
+    }
     let broken = |error| format!("not a whole safetensors file of {} bytes, {error}; save it again", bytes.len());
     // This checks all lengths, offsets and shapes against the bytes that are there; nothing is copied before.
     let (length, about) = SafeTensors::read_metadata(bytes).map_err(broken)?;

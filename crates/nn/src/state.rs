@@ -179,6 +179,11 @@ pub(crate) fn load(own: &[(String, Entry)], state: &[(String, Tensor)], strict: 
     }
     let (absent, surplus): (Vec<&str>, Vec<&str>) =
         (missing.iter().map(String::as_str).collect(), unexpected.iter().map(String::as_str).collect());
+    if let Some(prefix) = common_prefix(&surplus, &absent) {
+        let _ = write!(text, "; the names of the state begin with `{prefix}`, take it away");
+    } else if let Some(prefix) = common_prefix(&absent, &surplus) {
+        let _ = write!(text, "; the names of the module begin with `{prefix}`, put it before those of the state");
+    }
     let few = length(&absent).saturating_mul(length(&surplus)) <= COMPARISONS;
     for name in &missing {
         let near = nearest(name, &surplus, few).map(|n| format!("; the state has {n}"));
@@ -202,6 +207,15 @@ pub(crate) fn load(own: &[(String, Entry)], state: &[(String, Tensor)], strict: 
         let _ = write!(text, "\n  twice {name}, the state has it more than once");
     }
     Err(Error::format("load_state_dict", text))
+}
+
+/// What all of `longer` have before a name of `shorter`: wrappers such as PyTorch's DataParallel leave `module.` there.
+fn common_prefix<'a>(longer: &[&'a str], shorter: &[&str]) -> Option<&'a str> {
+    let first = longer.first()?;
+    let shorter: std::collections::HashSet<&str> = shorter.iter().copied().collect();
+    let dots = first.match_indices('.').map(|(at, _)| &first[..=at]);
+    dots.into_iter()
+        .find(|prefix| longer.iter().all(|name| name.strip_prefix(prefix).is_some_and(|rest| shorter.contains(rest))))
 }
 
 /// How many pairs of characters are compared at most to find similar names: names come from files, and two lists of

@@ -17,6 +17,8 @@ pub enum Lint {
     MomentumAboveOne,
     /// The gradient of a result was asked for; only leaves store one.
     GradOfResult,
+    /// A loss compares tensors of different shapes, each element of one with many of the other.
+    TargetBroadcast,
     /// A loss over no target at all: its mean is NaN.
     NothingCounted,
 }

@@ -21,6 +21,36 @@ pub(crate) const ROWS: &[Row] = &[
         ),
     ),
     Row(
+        77,
+        "keys of a wrapped model",
+        Says(
+            || {
+                let net = seq![Linear::new(2, 3)]?;
+                let wrapped: Vec<_> =
+                    net.state_dict().into_iter().map(|(name, t)| (format!("module.{name}"), t)).collect();
+                net.load_state_dict(&wrapped, true).map(drop)
+            },
+            "load_state_dict: the state does not fit the module, 2 missing, 2 unexpected; the names of the state begin with `module.`, take it away\n  \
+             missing 0.weight [3, 2]; the state has module.0.weight\n  \
+             missing 0.bias [3]\n  \
+             unexpected module.0.weight [3, 2]; the module has 0.weight\n  \
+             unexpected module.0.bias [3]",
+        ),
+    ),
+    Row(
+        77,
+        "keys of a part of the model",
+        Says(
+            || {
+                let (net, part) = (seq![seq![Linear::new(2, 3).bias(false)]?]?, seq![Linear::new(2, 3).bias(false)]?);
+                net.load_state_dict(&part.state_dict(), true).map(drop)
+            },
+            "load_state_dict: the state does not fit the module, 1 missing, 1 unexpected; the names of the module begin with `0.`, put it before those of the state\n  \
+             missing 0.0.weight [3, 2]; the state has 0.weight\n  \
+             unexpected 0.weight [3, 2]; the module has 0.0.weight",
+        ),
+    ),
+    Row(
         78,
         "entries of other shapes",
         Says(
@@ -49,5 +79,12 @@ pub(crate) const ROWS: &[Row] = &[
             "the checksum of the 13 bytes is b86ddfb61d985fab4b15ef4dc65ea28f, expected ",
         ),
     ),
-    Row(81, "a pickle with code in it", Absent("no file format read here contains code")),
+    Row(
+        81,
+        "a pickle with code in it",
+        Says(
+            || gabor::io::Archive::from_bytes(b"PK\x03\x04archive/data.pkl").map(drop),
+            "load: a pickle, which may hold code, as torch.save writes; save the state dict in Python with safetensors.torch.save_file",
+        ),
+    ),
 ];

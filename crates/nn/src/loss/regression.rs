@@ -1,6 +1,6 @@
 //! Losses of distances: squared, absolute, and two that change from one to the other.
 
-use tensor::{Error, Result, Tensor};
+use tensor::{Error, Lint, Result, Tensor, warn_once};
 
 use super::Reduction;
 use crate::Module;
@@ -221,6 +221,14 @@ impl Module for HuberLoss {}
 fn distance(op: &'static str, input: &Tensor, target: &Tensor) -> Result<Tensor> {
     if !input.dtype().is_float() {
         return Err(Error::DType { op, dtype: input.dtype(), expected: "f32 or f64" });
+    }
+    if input.shape() != target.shape() {
+        warn_once(Lint::TargetBroadcast, || {
+            let (input, target) = (input.shape(), target.shape());
+            format!(
+                "{op}: input {input:?} and target {target:?} differ and are broadcast; reshape one if each has a partner"
+            )
+        });
     }
     input.sub(target).map_err(|error| match error {
         Error::Broadcast { lhs, rhs, .. } => Error::Broadcast { op, lhs, rhs },
