@@ -1,0 +1,218 @@
+//! What every reader of bytes must stand: one function for each, which panics if a promise is broken. The fuzzer calls them
+//! with bytes of its own making, `crates/gabor/tests/corpus.rs` with those of `corpus`.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use flate2::{Compression, write::GzEncoder};
+use gabor::data::{Dataset, Mnist, Split, parse_idx};
+use gabor::io::{Archive, Checkpoint, load, load_optimizer};
+use gabor::nn::{BatchNorm2d, Conv2d, Flatten, Linear, Module, Sequential, seq};
+use gabor::optim::{
+    Adagrad, Adam, AdamW, ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, ExponentialLR, LinearLR,
+    MultiStepLR, OneCycleLR, Optimizer, PolynomialLR, RMSprop, ReduceLROnPlateau, SGD, Schedule, StateDict, StepLR,
+};
+use gabor::{DType, Parameter, Result, Tensor};
+
+/// An IDX file: plain and gzipped bytes mean the same, and what is read fits the bytes.
+pub fn idx(bytes: &[u8]) {
+    let plain = parse_idx(bytes);
+    if let Ok(x) = &plain {
+        assert!(x.numel() > 0 && (1..=3).contains(&x.rank()));
+    }
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(bytes).unwrap();
+    let packed = parse_idx(&packed.finish().unwrap());
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        return; // gzipped twice is not a format
+    }
+    match (plain, packed) {
+        (Ok(a), Ok(b)) => {
+            assert_eq!(a.shape(), b.shape());
+            assert_eq!(a.to_vec::<u8>().unwrap(), b.to_vec::<u8>().unwrap());
+        }
+        (Err(_), Err(_)) => {}
+        (a, b) => panic!("plain {a:?}, gzipped {b:?}"),
+    }
+}
+
+/// The images and the labels of MNIST: the first two bytes say how long the file of images is.
+pub fn mnist(bytes: &[u8]) {
+    let Some((length, rest)) = bytes.split_first_chunk::<2>() else { return };
+    let (images, labels) = rest.split_at(rest.len().min(u16::from_le_bytes(*length).into()));
+    let folder = scratch("mnist");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("t10k-images-idx3-ubyte"), images).unwrap();
+    fs::write(folder.join("t10k-labels-idx1-ubyte"), labels).unwrap();
+    if let Ok(data) = Mnist::load(&folder, Split::Test) {
+        let (x, y) = data.batch(&Vec::from_iter(0..data.len())).unwrap();
+        assert_eq!(x.dims(), [data.len(), 1, 28, 28]);
+        assert!(x.to_vec::<f32>().unwrap().iter().all(|v| (0.0..=1.0).contains(v)));
+        assert!(y.to_vec::<i64>().unwrap().iter().all(|y| (0..10).contains(y)));
+        assert!(data.batch(&[data.len()]).is_err());
+    }
+}
+
+/// A safetensors file: what is read is written and read again as the same.
+pub fn archive(bytes: &[u8]) {
+    let Ok(archive) = Archive::from_bytes(bytes) else { return };
+    let size: usize = archive.tensors.iter().map(|(_, t)| t.numel() * t.dtype().size()).sum();
+    assert!(size <= 8 * bytes.len(), "{size} bytes of {}", bytes.len());
+    let written = archive.to_bytes().unwrap();
+    let again = Archive::from_bytes(&written).unwrap();
+    assert_eq!(again.to_bytes().unwrap(), written);
+    assert_eq!(again.metadata, archive.metadata);
+    for (name, tensor) in &archive.tensors {
+        let _ = tensor.to_string();
+        assert_eq!(again.tensor(name).unwrap().shape(), tensor.shape());
+    }
+}
+
+/// A net, an optimizer and a schedule that a file may fit.
+pub fn training() -> Result<(Sequential, SGD, StepLR)> {
+    let net = seq![Conv2d::new(1, 2, 2), BatchNorm2d::new(2), Flatten, Linear::new(2, 2)]?;
+    let sgd = SGD::new(net.parameters(), 0.1).momentum(0.9).build()?;
+    let schedule = StepLR::new(&sgd, 3).build()?;
+    Ok((net, sgd, schedule))
+}
+
+/// A checkpoint, a model or the state of an optimizer in a file: an error changes nothing, and what was read works.
+pub fn checkpoint(bytes: &[u8]) {
+    let path = scratch("checkpoint");
+    fs::write(&path, bytes).unwrap();
+    let (net, mut sgd, mut schedule) = training().unwrap();
+    let before = Archive::new(net.state_dict()).to_bytes().unwrap();
+    let unchanged = |net: &Sequential| assert_eq!(Archive::new(net.state_dict()).to_bytes().unwrap(), before);
+    if load(&path, &net).is_err() {
+        unchanged(&net);
+    }
+    if load_optimizer(&path, &mut sgd).is_err() {
+        assert_eq!(sgd.lr(), 0.1);
+    }
+    moves(&mut sgd);
+    let Ok(checkpoint) = Checkpoint::open(&path) else { return };
+    let (net, mut sgd, _) = training().unwrap();
+    let before = Archive::new(net.state_dict()).to_bytes().unwrap();
+    if checkpoint.load_model(&net).is_err() {
+        assert_eq!(Archive::new(net.state_dict()).to_bytes().unwrap(), before);
+    }
+    for name in ["optimizer", "schedule", "epoch"] {
+        let _ = checkpoint.note(name);
+        if let Ok(state) = checkpoint.state(name) {
+            let _ = sgd.load_state_dict(state);
+            let _ = schedule.load_state_dict(state);
+        }
+    }
+    moves(&mut sgd);
+    let _ = schedule.step(&mut sgd);
+}
+
+/// The state of an optimizer or a schedule as text: its kind, then a line for each number (`name value`) and for each tensor
+/// (`@name f32|f64|i64 size,size`).
+pub fn state(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let mut lines = text.lines();
+    let mut state = StateDict::new(lines.next().unwrap_or(""));
+    for line in lines {
+        let mut words = line.split(' ');
+        let (name, value) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        if let Some(name) = name.strip_prefix('@') {
+            let dtype = [DType::F32, DType::F64, DType::I64].into_iter().find(|t| t.to_string() == value);
+            let sizes: Vec<usize> = words.next().unwrap_or("").split(',').filter_map(|s| s.parse().ok()).collect();
+            if let Some(dtype) = dtype
+                && sizes.iter().try_fold(1usize, |n, &s| n.checked_mul(s)).is_some_and(|n| n < 1000)
+                && let Ok(tensor) = Tensor::ones(sizes.as_slice()).and_then(|t| t.to_dtype(dtype))
+            {
+                state.tensors.push((name.into(), tensor));
+            }
+        } else if let Ok(value) = value.parse() {
+            state.numbers.push((name.into(), value));
+        }
+    }
+    optimizers().unwrap().iter_mut().for_each(|optimizer| take(&mut **optimizer, &state));
+    schedules(&state).unwrap();
+}
+
+/// Two parameters of different types.
+fn parameters() -> Result<Vec<Parameter>> {
+    let w = Parameter::new(Tensor::ones([2, 3])?)?;
+    let b = Parameter::new(Tensor::ones([3])?.to_dtype(DType::F64)?)?;
+    Ok(vec![w, b])
+}
+
+/// One optimizer of each kind, with all that it can remember.
+pub fn optimizers() -> Result<Vec<Box<dyn Optimizer>>> {
+    Ok(vec![
+        Box::new(SGD::new(parameters()?, 0.1).momentum(0.9).build()?),
+        Box::new(Adam::new(parameters()?, 0.1).amsgrad(true).build()?),
+        Box::new(AdamW::new(parameters()?, 0.1).amsgrad(true).build()?),
+        Box::new(RMSprop::new(parameters()?, 0.1).momentum(0.9).centered(true).build()?),
+        Box::new(Adagrad::new(parameters()?, 0.1).build()?),
+    ])
+}
+
+fn take(optimizer: &mut dyn Optimizer, state: &StateDict) {
+    let lr = optimizer.lr();
+    match optimizer.load_state_dict(state) {
+        Ok(()) => {
+            let own = optimizer.state_dict().unwrap();
+            optimizer.load_state_dict(&own).unwrap();
+        }
+        Err(_) => assert_eq!(optimizer.lr(), lr),
+    }
+    moves(optimizer);
+}
+
+/// A step works, whatever the state holds, and the rate is a number.
+fn moves(optimizer: &mut dyn Optimizer) {
+    assert!(optimizer.lr().is_finite() && optimizer.lr() >= 0.0);
+    optimizer.zero_grad();
+    for parameter in optimizer.groups()[0].parameters() {
+        parameter.tensor().square().unwrap().sum().unwrap().backward().unwrap();
+    }
+    optimizer.step().unwrap();
+}
+
+fn schedules(state: &StateDict) -> Result<()> {
+    let mut sgd = SGD::new(parameters()?, 0.1).momentum(0.9).build()?;
+    walk(StepLR::new(&sgd, 2).build()?, &mut sgd, state);
+    walk(MultiStepLR::new(&sgd, [1, 3]).build()?, &mut sgd, state);
+    walk(ExponentialLR::new(&sgd, 0.9).build()?, &mut sgd, state);
+    walk(CosineAnnealingLR::new(&sgd, 5).build()?, &mut sgd, state);
+    walk(CosineAnnealingWarmRestarts::new(&sgd, 2).build()?, &mut sgd, state);
+    walk(CosineAnnealingWarmRestarts::new(&sgd, 2).t_mult(3).build()?, &mut sgd, state);
+    walk(LinearLR::new(&mut sgd).build()?, &mut sgd, state);
+    walk(ConstantLR::new(&mut sgd).build()?, &mut sgd, state);
+    walk(PolynomialLR::new(&sgd).build()?, &mut sgd, state);
+    walk(OneCycleLR::new(&mut sgd, 1.0, 9).build()?, &mut sgd, state);
+    let mut plateau = ReduceLROnPlateau::new(&sgd).patience(1).cooldown(1).build()?;
+    if plateau.load_state_dict(state).is_ok() {
+        plateau.load_state_dict(&plateau.state_dict()).unwrap();
+    }
+    for metric in [1.0, f64::NAN, 1.0, 2.0, -1.0] {
+        plateau.step(metric, &mut sgd)?;
+    }
+    moves(&mut sgd);
+    Ok(())
+}
+
+fn walk(mut schedule: impl Schedule, sgd: &mut SGD, state: &StateDict) {
+    if schedule.load_state_dict(state).is_ok() {
+        schedule.load_state_dict(&schedule.state_dict()).unwrap();
+    }
+    for _ in 0..3 {
+        // A rate that is no number, or a cycle that is over, is an error.
+        let epoch = schedule.epoch();
+        if schedule.step(sgd).is_err() {
+            assert_eq!(schedule.epoch(), epoch);
+        }
+        assert!(sgd.lr().is_finite() && sgd.lr() >= 0.0);
+    }
+}
+
+/// A place for a file of this thread.
+fn scratch(name: &str) -> PathBuf {
+    let thread = std::thread::current().id();
+    Path::new(&std::env::temp_dir()).join(format!("gabor-corpus-{name}-{}-{thread:?}", std::process::id()))
+}
