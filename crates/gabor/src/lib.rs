@@ -45,6 +45,8 @@ mod documents {
     mod coming_from_pytorch {}
     #[doc = include_str!("../../../docs/src/your-own.md")]
     mod your_own {}
+    #[doc = include_str!("../../../docs/src/mistakes.md")]
+    mod mistakes {}
     #[doc = include_str!("../../../docs/src/speed.md")]
     mod speed {}
 }
