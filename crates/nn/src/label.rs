@@ -5,9 +5,8 @@
 //! the error passes, or [`Forward::call`](crate::Forward::call), may find it later.
 
 use std::borrow::Cow;
-use std::panic::Location;
 
-use tensor::{Error, Parameter, Result, Tensor};
+use tensor::{Error, Parameter, Result, Tensor, caller};
 
 use crate::hooks::Hooks;
 use crate::module::{Module, Visitor};
@@ -83,7 +82,7 @@ impl Label {
     pub fn named<T>(&self, result: Result<T>) -> Result<T> {
         match result {
             Ok(value) => Ok(value),
-            Err(error) => Err(error.at(&self.place, Some(Location::caller()))),
+            Err(error) => Err(error.at(&self.place, Some(caller()))),
         }
     }
 

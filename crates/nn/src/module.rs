@@ -1,9 +1,10 @@
 //! What a module is: something that shows its parameters and state, by name, to a visitor.
 
 use std::any::Any;
+use std::panic::Location;
 use std::sync::Arc;
 
-use tensor::{DType, Parameter, Result, State, Tensor};
+use tensor::{DType, Parameter, Result, State, Tensor, called_from};
 
 use crate::hooks::{self, Hook, HookHandle, Hooks};
 use crate::label::{Label, Walk};
@@ -401,7 +402,6 @@ pub trait Forward: Module {
     ///
     /// # Errors
     /// `x` does not fit the module.
-    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor>;
 
     /// The result for `x`, PyTorch's `net(x)`: [`forward`](Self::forward), and errors that know their layer even if
@@ -445,6 +445,9 @@ pub trait Forward: Module {
     }
 }
 
+/// The folder of this crate's sources: calls through `dyn` into its layers count for the line outside of it.
+pub(crate) const LIBRARY: &str = file!().split_at(file!().len() - "module.rs".len()).0;
+
 struct Switch {
     on: bool,
     walk: Walk,
@@ -469,8 +472,9 @@ impl Visitor for Switch {
 }
 
 impl<F: Forward + ?Sized> Forward for Box<F> {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        (**self).forward(x)
+        called_from(Location::caller(), LIBRARY, || (**self).forward(x))
     }
     fn check(&self) -> Result<()> {
         (**self).check()
@@ -478,8 +482,9 @@ impl<F: Forward + ?Sized> Forward for Box<F> {
 }
 
 impl<F: Forward + ?Sized> Forward for Arc<F> {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        (**self).forward(x)
+        called_from(Location::caller(), LIBRARY, || (**self).forward(x))
     }
     fn check(&self) -> Result<()> {
         (**self).check()

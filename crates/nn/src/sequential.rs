@@ -1,12 +1,13 @@
 //! Layers one after the other.
 
 use std::any::Any;
+use std::panic::Location;
 
-use tensor::{Error, Result, Tensor};
+use tensor::{Error, Result, Tensor, called_from};
 
 use crate::hooks::Hooks;
 use crate::label::{Label, Walk};
-use crate::module::{Forward, Module, Visitor};
+use crate::module::{Forward, LIBRARY, Module, Visitor};
 
 /// A layer of any type.
 pub type Layer = Box<dyn Forward + Send + Sync>;
@@ -118,17 +119,21 @@ impl Module for Sequential {
 impl Forward for Sequential {
     /// # Errors
     /// As the layer that fails, with its path.
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.label.enter(x)?;
-        let mut y = x.clone().into_owned();
-        for (i, (layer, hooks)) in self.layers.iter().zip(&self.hooks).enumerate() {
-            let run = |x: &Tensor| {
-                let x = hooks.before(x)?;
-                hooks.after(&x, layer.forward(&x)?)
-            };
-            y = run(&y).map_err(|error| self.placed(error, i))?;
-        }
-        self.label.leave(&x, Ok(y))
+        let y = called_from(Location::caller(), LIBRARY, || {
+            let mut y = x.clone().into_owned();
+            for (i, (layer, hooks)) in self.layers.iter().zip(&self.hooks).enumerate() {
+                let run = |x: &Tensor| {
+                    let x = hooks.before(x)?;
+                    hooks.after(&x, layer.forward(&x)?)
+                };
+                y = run(&y).map_err(|error| self.placed(error, i))?;
+            }
+            Ok(y)
+        });
+        self.label.leave(&x, Ok(y?))
     }
 }
 

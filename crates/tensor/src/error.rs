@@ -104,6 +104,24 @@ pub enum Error {
         /// What is wrong and the usual fix.
         message: String,
     },
+    /// In anomaly mode a result or a gradient holds NaN.
+    #[error("{op}: {message}")]
+    Anomaly {
+        /// The operation whose result or rule made it.
+        op: String,
+        /// Which element, from what, and the line that called the operation.
+        message: String,
+    },
+    /// A hook on a gradient failed.
+    #[error("{op}: a hook on the gradient of {at} failed: {error}")]
+    Hook {
+        /// The operation.
+        op: &'static str,
+        /// What the gradient belongs to, with the line that made it.
+        at: String,
+        /// The hook's own error.
+        error: Box<Error>,
+    },
     /// A numerical gradient and the one of the rules differ.
     #[error("{op}: {message}")]
     GradCheck {

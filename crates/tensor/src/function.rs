@@ -48,14 +48,15 @@ pub trait Function: std::fmt::Debug + Send + Sync {
 ///
 /// # Errors
 /// What its `forward` returns.
+#[track_caller]
 pub fn apply(function: impl Function + 'static, inputs: &[&Tensor]) -> Result<Tensor> {
     let detached: Vec<Tensor> = inputs.iter().map(|t| t.detach()).collect();
     let output = no_grad(|| function.forward(&detached))?.value;
-    Ok(record(output.clone(), inputs, || Applied {
+    record(output.clone(), inputs, || Applied {
         function: Arc::new(function),
         inputs: inputs.iter().map(|&t| t.clone()).collect(),
         output,
-    }))
+    })
 }
 
 #[derive(Debug)]
@@ -65,6 +66,10 @@ struct Applied {
     output: Value,
 }
 impl Rule for Applied {
+    fn name(&self) -> String {
+        self.function.name().to_owned()
+    }
+
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         let grads = self.function.backward(&self.inputs, &cx.output(&self.output), g)?;
         if grads.len() != self.inputs.len() {

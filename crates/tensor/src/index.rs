@@ -111,6 +111,7 @@ impl Tensor {
     ///
     /// # Errors
     /// There are more indices than dimensions, or a position is outside of its dimension.
+    #[track_caller]
     pub fn i(&self, index: impl IntoIndices) -> Result<Tensor> {
         let mut axis = 0;
         let mut view = self.clone();

@@ -53,5 +53,9 @@ pub use ops::*;
 pub use parameter::{Parameter, State};
 pub use random::{Generator, manual_seed, with_default_generator};
 pub use shape::{Axes, Pair, Shape};
-pub use tape::{GradOptions, NoGradGuard, Tensor, grad, grad_enabled, gradients, no_grad, no_grad_guard};
+pub use tape::{
+    AnomalyGuard, GradOptions, HookHandle, NoGradGuard, Tensor, called_from, caller, detect_anomaly,
+    detect_anomaly_guard, grad, grad_enabled, gradients, is_anomaly_enabled, no_grad, no_grad_guard,
+    set_detect_anomaly,
+};
 pub use warning::{Lint, is_untold, set_warning_handler, warn_once};

@@ -15,30 +15,52 @@ fn or_panic(result: Result<Tensor>) -> Tensor {
 
 macro_rules! binary {
     ($trait:ident, $method:ident, $scalar:ident, $reversed:expr) => {
-        binary!(@pair $trait, $method, &Tensor, &Tensor, |a: &Tensor, b: &Tensor| Tensor::$method(a, b));
-        binary!(@pair $trait, $method, &Tensor, Tensor, |a: &Tensor, b: Tensor| Tensor::$method(a, &b));
-        binary!(@pair $trait, $method, Tensor, &Tensor, |a: Tensor, b: &Tensor| Tensor::$method(&a, b));
-        binary!(@pair $trait, $method, Tensor, Tensor, |a: Tensor, b: Tensor| Tensor::$method(&a, &b));
-        binary!(@pair $trait, $method, &Tensor, f64, |a: &Tensor, b: f64| a.$scalar(b));
-        binary!(@pair $trait, $method, Tensor, f64, |a: Tensor, b: f64| a.$scalar(b));
-        binary!(@pair $trait, $method, f64, &Tensor, |a: f64, b: &Tensor| $reversed(a, b));
-        binary!(@pair $trait, $method, f64, Tensor, |a: f64, b: Tensor| $reversed(a, &b));
+        binary!(@pair $trait, $method, &Tensor, &Tensor, |a, b| Tensor::$method(a, b));
+        binary!(@pair $trait, $method, &Tensor, Tensor, |a, b| Tensor::$method(a, &b));
+        binary!(@pair $trait, $method, Tensor, &Tensor, |a, b| Tensor::$method(&a, b));
+        binary!(@pair $trait, $method, Tensor, Tensor, |a, b| Tensor::$method(&a, &b));
+        binary!(@pair $trait, $method, &Tensor, f64, |a, b| a.$scalar(b));
+        binary!(@pair $trait, $method, Tensor, f64, |a, b| a.$scalar(b));
+        binary!(@pair $trait, $method, f64, &Tensor, |a, b| $reversed(a, b));
+        binary!(@pair $trait, $method, f64, Tensor, |a, b| $reversed(a, &b));
     };
-    (@pair $trait:ident, $method:ident, $lhs:ty, $rhs:ty, $f:expr) => {
+    // Not a closure: that would end `#[track_caller]`.
+    (@pair $trait:ident, $method:ident, $lhs:ty, $rhs:ty, |$a:ident, $b:ident| $body:expr) => {
         impl $trait<$rhs> for $lhs {
             type Output = Tensor;
             #[track_caller]
             fn $method(self, rhs: $rhs) -> Tensor {
-                or_panic($f(self, rhs))
+                let ($a, $b) = (self, rhs);
+                or_panic($body)
             }
         }
     };
 }
 
-binary!(Add, add, add_scalar, |a: f64, b: &Tensor| b.add_scalar(a));
-binary!(Mul, mul, mul_scalar, |a: f64, b: &Tensor| b.mul_scalar(a));
-binary!(Sub, sub, sub_scalar, |a: f64, b: &Tensor| -> Result<Tensor> { Tensor::sub(&b.scalar_like(a)?, b) });
-binary!(Div, div, div_scalar, |a: f64, b: &Tensor| -> Result<Tensor> { Tensor::div(&b.scalar_like(a)?, b) });
+#[track_caller]
+fn scalar_plus(a: f64, b: &Tensor) -> Result<Tensor> {
+    b.add_scalar(a)
+}
+
+#[track_caller]
+fn scalar_times(a: f64, b: &Tensor) -> Result<Tensor> {
+    b.mul_scalar(a)
+}
+
+#[track_caller]
+fn scalar_minus(a: f64, b: &Tensor) -> Result<Tensor> {
+    Tensor::sub(&b.scalar_like(a)?, b)
+}
+
+#[track_caller]
+fn scalar_over(a: f64, b: &Tensor) -> Result<Tensor> {
+    Tensor::div(&b.scalar_like(a)?, b)
+}
+
+binary!(Add, add, add_scalar, scalar_plus);
+binary!(Mul, mul, mul_scalar, scalar_times);
+binary!(Sub, sub, sub_scalar, scalar_minus);
+binary!(Div, div, div_scalar, scalar_over);
 
 impl Neg for &Tensor {
     type Output = Tensor;

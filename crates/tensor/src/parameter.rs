@@ -7,7 +7,7 @@ use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::label::Label;
 use crate::shape::Shape;
-use crate::tape::{Tensor, no_grad};
+use crate::tape::{HookHandle, Tensor, no_grad};
 
 /// A learned tensor of a layer. Clones are the same parameter, so that weights can be shared.
 ///
@@ -160,10 +160,32 @@ impl Parameter {
     pub fn to_dtype_(&self, dtype: DType) -> Result<()> {
         let mut held = self.held_mut();
         if held.tensor.dtype() != dtype {
-            held.tensor = held.tensor.detach().to_dtype(dtype)?.requires_grad_()?;
+            let converted = held.tensor.detach().to_dtype(dtype)?.requires_grad_()?;
+            held.tensor.hand_hooks_to(&converted);
+            held.tensor = converted;
             self.shared.used.store(false, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Calls `hook` with each gradient before it is added to the stored one; see [`Tensor::register_hook`].
+    ///
+    /// ```
+    /// use gabor_tensor::{Parameter, Tensor};
+    /// let w = Parameter::new(Tensor::ones([2])?)?;
+    /// w.register_hook(|grad| grad.clamp(Some(-1.0), Some(1.0)).map(Some))?;
+    /// w.tensor().mul_scalar(5.0)?.sum()?.backward()?;
+    /// assert_eq!(w.grad().unwrap().to_vec::<f32>()?, [1.0, 1.0]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The parameter is frozen.
+    pub fn register_hook(
+        &self,
+        hook: impl Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
+    ) -> Result<HookHandle> {
+        self.tensor().register_hook(hook)
     }
 
     /// Freezes (`false`) or unfreezes the parameter.

@@ -32,12 +32,17 @@ fn gradients_add_up_until_they_are_cleared() -> Result<()> {
 fn a_second_pass_through_a_freed_graph_says_so() -> Result<()> {
     let x = leaf(&[1.0]);
     let y = x.exp()?.sum()?;
+    let made = line!() - 1;
     y.backward_retain()?;
     y.backward()?;
+    let first = line!() - 1;
     assert_eq!(
         y.backward().unwrap_err().to_string(),
-        "backward: this graph was already used and its saved tensors are freed; compute the loss again, or use \
-         backward_retain for the first pass"
+        format!(
+            "backward: what the operation with result [] at {0}:{made} had saved was freed by the pass at {0}:{first}; \
+             compute the loss again, or use backward_retain (retain_graph) for the first pass",
+            file!()
+        )
     );
     Ok(())
 }

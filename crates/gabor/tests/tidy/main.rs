@@ -92,6 +92,13 @@ fn every_rule_is_registered() {
 }
 
 #[test]
+fn operators_and_layers_know_the_line_that_calls_them() {
+    let folders = ["tensor/src/ops", "nn/src/layers", "nn/src/loss", "nn/src/functional"];
+    let own = |path: &str| folders.iter().any(|folder| path.starts_with(&format!("crates/{folder}/")));
+    check(library().filter(|file| own(&file.path)), |file| rules::track_caller(&file.text));
+}
+
+#[test]
 fn nothing_in_the_tree_belongs_to_one_machine() {
     check(tree(), |file| rules::machine(&file.text));
 }

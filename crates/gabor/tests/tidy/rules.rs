@@ -114,6 +114,28 @@ pub(crate) fn registered(name: &str, text: &str, registry: &str) -> Vec<String> 
     }
 }
 
+/// Public functions and layers' `forward` that return a result with tensors hand the caller's line down to the tape.
+pub(crate) fn track_caller(text: &str) -> Vec<String> {
+    let code = shipped(text);
+    let lines: Vec<&str> = code.lines().collect();
+    let mut complaints = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let start = line.trim_start();
+        if !start.starts_with("pub fn ") && !start.starts_with("fn forward(&self, x: &Tensor)") {
+            continue;
+        }
+        let end = lines[at..].iter().position(|line| line.contains('{')).map_or(at, |n| at + n);
+        let signature = lines[at..=end].concat();
+        let result = signature.rsplit("->").next().unwrap_or_default();
+        let attributes = lines[..at].iter().rev().take_while(|line| line.trim_start().starts_with("#["));
+        let tracked = attributes.into_iter().any(|line| line.contains("track_caller"));
+        if result.contains("Result<") && result.contains("Tensor") && !tracked {
+            complaints.push(format!("line {}: no #[track_caller] above `{}`", at + 1, start.trim_end()));
+        }
+    }
+    complaints
+}
+
 /// Paths of one machine, and package registries other than the public one.
 pub(crate) fn machine(text: &str) -> Vec<String> {
     let paths = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
@@ -175,6 +197,14 @@ mod tests {
         differs(module_order, "mod a;\npub mod b;\n#[cfg(test)]\nmod c;\n\nmod a;", "mod b;\n#[cfg(unix)]\nmod a;");
         differs(no_threads, "// rayon\nuse crate::par;", "use rayon::prelude::*;");
         differs(machine, "let p = \"data/home/x\"; // https://example.org/root/x", concat!("cd /wo", "rk/x"));
+        let traced =
+            "#[track_caller]\n#[inline]\npub fn relu(&self) -> Result<Tensor> {\n}\npub fn len(&self) -> usize {\n}";
+        differs(track_caller, traced, "pub fn split(\n    &self,\n) -> Result<Vec<Tensor>> {");
+        differs(
+            track_caller,
+            "fn go(x: &Tensor) -> Result<Tensor> {",
+            "fn forward(&self, x: &Tensor) -> Result<Tensor> {",
+        );
         differs(
             machine,
             "source = \"registry+https://github.com/rust-lang/crates.io-index\"",

@@ -21,6 +21,7 @@ use tensor::{Conv2dOptions, Error, Result, Tensor};
 ///
 /// # Errors
 /// The ranks are none of these pairs, the channels differ, or the kernel is larger than the image.
+#[track_caller]
 pub fn corr2d(x: &Tensor, kernel: &Tensor) -> Result<Tensor> {
     let options = Conv2dOptions::new();
     match (x.rank(), kernel.rank()) {

@@ -14,6 +14,7 @@ use tensor::{DType, Error, Result, Tensor, with_default_generator};
 ///
 /// # Errors
 /// `p` is not from 0 to 1, or the dtype is not floating point.
+#[track_caller]
 pub fn dropout(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
     drop_out("dropout", x, p, training, x.dims())
 }
@@ -23,6 +24,7 @@ pub fn dropout(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
 ///
 /// # Errors
 /// `p` is not from 0 to 1, the rank is below 2, or the dtype is not floating point.
+#[track_caller]
 pub fn dropout2d(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
     if x.rank() < 2 {
         let message = format!("input has shape {:?}; expected [N, C, H, W]", x.shape());
@@ -33,6 +35,7 @@ pub fn dropout2d(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
     drop_out("dropout2d", x, p, training, &mask)
 }
 
+#[track_caller]
 fn drop_out(op: &'static str, x: &Tensor, p: f64, training: bool, mask: &[usize]) -> Result<Tensor> {
     if !(0.0..=1.0).contains(&p) {
         return Err(Error::argument(op, format!("p is {p}; a probability must be from 0 to 1")));

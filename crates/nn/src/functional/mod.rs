@@ -19,6 +19,7 @@ use tensor::{Result, Tensor};
 ///
 /// # Errors
 /// As [`Tensor::linear`].
+#[track_caller]
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     x.linear(weight, bias)
 }

@@ -39,6 +39,7 @@ impl Default for BatchNormOptions {
 /// # Errors
 /// Unless the batch is empty: the rank is below 2, a parameter does not have one element for each channel, there is only one
 /// value for each channel while training, or there are no running statistics otherwise.
+#[track_caller]
 pub fn batch_norm(
     x: &Tensor,
     running_mean: Option<&State>,
@@ -109,6 +110,7 @@ fn blend(running: Option<&State>, batch: &Tensor, factor: f64, momentum: f64) ->
 ///
 /// # Errors
 /// The shape does not end in `normalized_shape`, or a parameter has another shape.
+#[track_caller]
 pub fn layer_norm(
     x: &Tensor,
     normalized_shape: &[usize],
@@ -138,6 +140,7 @@ pub fn layer_norm(
 ///
 /// # Errors
 /// The rank is below 2, there are no channels, the groups do not divide them, or a parameter has another shape.
+#[track_caller]
 pub fn group_norm(
     x: &Tensor,
     num_groups: usize,
@@ -170,6 +173,7 @@ pub fn group_norm(
 }
 
 /// Standardises `x`, read as `[rows, features]`, by row; the affine part broadcasts to `x`.
+#[track_caller]
 fn rowwise(
     x: &Tensor,
     rows: usize,

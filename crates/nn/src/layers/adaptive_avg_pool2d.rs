@@ -30,6 +30,7 @@ impl AdaptiveAvgPool2d {
 impl Forward for AdaptiveAvgPool2d {
     /// # Errors
     /// The rank is not 3 or 4, or a dimension is empty.
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.label.enter(x)?;
         self.label.leave(&x, x.adaptive_avg_pool2d(self.output_size))

@@ -39,6 +39,7 @@ impl AdaptiveMaxPool2d {
 impl Forward for AdaptiveMaxPool2d {
     /// # Errors
     /// The rank is not 3 or 4, or a dimension is empty.
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.label.enter(x)?;
         let pooled = x.adaptive_max_pool2d(self.output_size);

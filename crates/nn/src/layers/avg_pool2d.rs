@@ -69,6 +69,7 @@ impl AvgPool2d {
 impl Forward for AvgPool2d {
     /// # Errors
     /// The rank is not 3 or 4, or no window fits.
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.label.enter(x)?;
         self.label.leave(&x, x.avg_pool2d(&self.options))

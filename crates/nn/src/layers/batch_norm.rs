@@ -107,6 +107,7 @@ macro_rules! batch_norm {
         impl Forward for $name {
             /// # Errors
             /// Rank or channels do not fit, or there is only one value for each channel while training.
+            #[track_caller]
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
                 let x = self.label.enter(x)?;
                 self.label.leave(&x, self.normalise(&x))

@@ -140,6 +140,7 @@ impl Conv2dBuilder {
 impl Forward for Conv2d {
     /// # Errors
     /// Rank, channels or dtype do not fit, or the kernel is larger than the padded image.
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.label.enter(x)?;
         self.label.leave(&x, self.convolve(&x))
@@ -147,6 +148,7 @@ impl Forward for Conv2d {
 }
 
 impl Conv2d {
+    #[track_caller]
     fn convolve(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (self.weight.tensor(), self.bias.as_ref().map(Parameter::tensor));
         let mode = match self.padding_mode {

@@ -123,6 +123,7 @@ impl ConvTranspose2dBuilder {
 impl Forward for ConvTranspose2d {
     /// # Errors
     /// Rank, channels or dtype do not fit, or the result would be empty.
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let bias = self.bias.as_ref().map(Parameter::tensor);
         let x = self.label.enter(x)?;

@@ -36,6 +36,7 @@ impl Default for Dropout {
 }
 
 impl Forward for Dropout {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.label.enter(x)?;
         self.label.leave(&x, functional::dropout(&x, self.p, self.training.get()))

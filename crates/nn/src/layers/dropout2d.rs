@@ -36,6 +36,7 @@ impl Default for Dropout2d {
 }
 
 impl Forward for Dropout2d {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.label.enter(x)?;
         self.label.leave(&x, functional::dropout2d(&x, self.p, self.training.get()))

@@ -34,6 +34,7 @@ impl Default for ELU {
 impl Module for ELU {}
 
 impl Forward for ELU {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check()?;
         x.elu(self.alpha)

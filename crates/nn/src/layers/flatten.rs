@@ -44,6 +44,7 @@ impl Default for Flatten {
 impl Module for Flatten {}
 
 impl Forward for Flatten {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.flatten(self.start_dim, self.end_dim)
     }

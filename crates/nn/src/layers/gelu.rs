@@ -36,6 +36,7 @@ impl GELU {
 impl Module for GELU {}
 
 impl Forward for GELU {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.gelu(self.approximate)
     }

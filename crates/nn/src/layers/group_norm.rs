@@ -83,6 +83,7 @@ impl GroupNormBuilder {
 impl Forward for GroupNorm {
     /// # Errors
     /// The rank is below 2, or the channels do not fit.
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (self.weight.as_ref().map(Parameter::tensor), self.bias.as_ref().map(Parameter::tensor));
         let x = self.label.enter(x)?;

@@ -37,6 +37,7 @@ impl Default for Hardtanh {
 impl Module for Hardtanh {}
 
 impl Forward for Hardtanh {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check()?;
         x.hardtanh(self.min_val, self.max_val)

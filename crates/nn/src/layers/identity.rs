@@ -18,6 +18,7 @@ pub struct Identity;
 impl Module for Identity {}
 
 impl Forward for Identity {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(x.clone())
     }

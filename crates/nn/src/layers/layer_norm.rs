@@ -88,6 +88,7 @@ impl LayerNormBuilder {
 impl Forward for LayerNorm {
     /// # Errors
     /// The shape does not end in `normalized_shape`.
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (self.weight.as_ref().map(Parameter::tensor), self.bias.as_ref().map(Parameter::tensor));
         let x = self.label.enter(x)?;

@@ -35,6 +35,7 @@ impl Default for LeakyReLU {
 impl Module for LeakyReLU {}
 
 impl Forward for LeakyReLU {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check()?;
         x.leaky_relu(self.negative_slope)

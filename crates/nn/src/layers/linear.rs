@@ -75,6 +75,7 @@ impl LinearBuilder {
 impl Forward for Linear {
     /// # Errors
     /// The last dimension is not `in_features`, or the dtype differs.
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let bias = self.bias.as_ref().map(Parameter::tensor);
         let x = self.label.enter(x)?;

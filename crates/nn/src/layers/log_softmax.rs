@@ -29,6 +29,7 @@ impl LogSoftmax {
 impl Module for LogSoftmax {}
 
 impl Forward for LogSoftmax {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.log_softmax(self.dim)
     }

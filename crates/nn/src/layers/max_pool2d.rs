@@ -71,6 +71,7 @@ impl MaxPool2d {
 impl Forward for MaxPool2d {
     /// # Errors
     /// The rank is not 3 or 4, or no window fits.
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.label.enter(x)?;
         self.label.leave(&x, x.max_pool2d(&self.options))

@@ -18,6 +18,7 @@ pub struct ReLU;
 impl Module for ReLU {}
 
 impl Forward for ReLU {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.relu()
     }

@@ -18,6 +18,7 @@ pub struct Sigmoid;
 impl Module for Sigmoid {}
 
 impl Forward for Sigmoid {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.sigmoid()
     }

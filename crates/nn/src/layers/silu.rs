@@ -18,6 +18,7 @@ pub struct SiLU;
 impl Module for SiLU {}
 
 impl Forward for SiLU {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.silu()
     }

@@ -29,6 +29,7 @@ impl Softmax {
 impl Module for Softmax {}
 
 impl Forward for Softmax {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.softmax(self.dim)
     }

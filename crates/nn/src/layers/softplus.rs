@@ -50,6 +50,7 @@ impl Default for Softplus {
 impl Module for Softplus {}
 
 impl Forward for Softplus {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check()?;
         x.softplus(self.beta, self.threshold)

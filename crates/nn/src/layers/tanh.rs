@@ -18,6 +18,7 @@ pub struct Tanh;
 impl Module for Tanh {}
 
 impl Forward for Tanh {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.tanh()
     }

@@ -31,6 +31,7 @@ impl Unflatten {
 impl Forward for Unflatten {
     /// # Errors
     /// There is no such dimension, or the sizes do not multiply to it.
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.label.enter(x)?;
         self.label.leave(&x, self.split(&x))
@@ -38,6 +39,7 @@ impl Forward for Unflatten {
 }
 
 impl Unflatten {
+    #[track_caller]
     fn split(&self, x: &Tensor) -> Result<Tensor> {
         let size = x.dim(self.dim)?;
         let at = if self.dim < 0 { self.dim + x.rank() as isize } else { self.dim } as usize;

@@ -9,6 +9,7 @@ use crate::Module;
 ///
 /// # Errors
 /// As [`BCELoss::forward`].
+#[track_caller]
 pub fn binary_cross_entropy(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     BCELoss::new().forward(input, target)
 }
@@ -25,6 +26,7 @@ pub fn binary_cross_entropy(input: &Tensor, target: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// As [`BCEWithLogitsLoss::forward`].
+#[track_caller]
 pub fn binary_cross_entropy_with_logits(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     BCEWithLogitsLoss::new().forward(input, target)
 }
@@ -70,6 +72,7 @@ impl BCELoss {
     ///
     /// # Errors
     /// The shapes or dtypes differ, or an input is not from 0 to 1.
+    #[track_caller]
     pub fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
         let op = "binary_cross_entropy";
         same_shape(op, input, target)?;
@@ -123,6 +126,7 @@ impl BCEWithLogitsLoss {
     ///
     /// # Errors
     /// The shapes or dtypes differ, or a weight does not broadcast.
+    #[track_caller]
     pub fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
         same_shape("binary_cross_entropy_with_logits", input, target)?;
         // -log(sigmoid(x)). Above 50 it is straight to the last bit.
@@ -148,6 +152,7 @@ fn same_shape(op: &'static str, input: &Tensor, target: &Tensor) -> Result<()> {
     Ok(())
 }
 
+#[track_caller]
 fn weighted(losses: &Tensor, weight: Option<&State>, reduction: Reduction) -> Result<Tensor> {
     match weight {
         Some(weight) => reduction.of(&losses.mul(&weight.tensor())?),
@@ -180,6 +185,7 @@ impl Function for Entropy {
     }
 }
 
+#[track_caller]
 fn held_log(x: &Tensor) -> Result<Tensor> {
     x.log()?.clamp(Some(-100.0), None)
 }

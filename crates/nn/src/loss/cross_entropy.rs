@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tensor::{Error, Lint, Result, State, Tensor, is_untold, warn_once};
+use tensor::{Error, Lint, Result, State, Tensor, is_anomaly_enabled, is_untold, warn_once};
 
 use super::Reduction;
 use super::nll::{Picked, check_weight, class_axis};
@@ -21,6 +21,7 @@ use crate::Module;
 ///
 /// # Errors
 /// As [`CrossEntropyLoss::forward`].
+#[track_caller]
 pub fn cross_entropy(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
     CrossEntropyLoss::new().forward(logits, target)
 }
@@ -89,6 +90,7 @@ impl CrossEntropyLoss {
     /// # Errors
     /// The shapes do not fit, a target is not a class, the weights are not one for each class, `label_smoothing` is not from 0
     /// to 1, or `ignore_index` is set with probabilities.
+    #[track_caller]
     pub fn forward(&self, logits: &Tensor, target: &Tensor) -> Result<Tensor> {
         let (op, smoothing) = ("cross_entropy", self.label_smoothing);
         if !(0.0..=1.0).contains(&smoothing) {
@@ -115,6 +117,7 @@ impl CrossEntropyLoss {
         nll.mul_scalar(1.0 - smoothing)?.add(&even.mul_scalar(smoothing / classes as f64)?)
     }
 
+    #[track_caller]
     fn of_probabilities(&self, logits: &Tensor, target: &Tensor, weight: Option<&Tensor>) -> Result<Tensor> {
         let op = "cross_entropy";
         if !target.dtype().is_float() {
@@ -160,7 +163,8 @@ fn is_sampled() -> bool {
 /// Warns where the logits are probabilities: none is negative and those of each sample sum to 1.
 fn look_for_softmax(logits: &Tensor, axis: usize) -> Result<()> {
     let logits = logits.detach();
-    if logits.numel() == 0 || logits.dims()[axis] < 2 || logits.min()?.item()? < 0.0 {
+    // In anomaly mode the loss itself shall be what a NaN is blamed on.
+    if is_anomaly_enabled() || logits.numel() == 0 || logits.dims()[axis] < 2 || logits.min()?.item()? < 0.0 {
         return Ok(());
     }
     let from_one = logits.sum_dim(axis as isize, false)?.sub_scalar(1.0)?.abs()?.max()?.item()?;
@@ -177,6 +181,7 @@ fn look_for_softmax(logits: &Tensor, axis: usize) -> Result<()> {
 }
 
 /// Each class times its weight.
+#[track_caller]
 fn along_classes(x: &Tensor, weight: Option<&Tensor>, axis: usize) -> Result<Tensor> {
     let Some(weight) = weight else { return Ok(x.clone()) };
     let mut shape = vec![1; x.rank()];

@@ -25,6 +25,7 @@ pub enum Reduction {
 }
 
 impl Reduction {
+    #[track_caller]
     fn of(self, losses: &Tensor) -> Result<Tensor> {
         match self {
             Reduction::Mean => losses.mean(),

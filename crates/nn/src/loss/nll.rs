@@ -1,6 +1,6 @@
 //! The negative log likelihood: the loss of classes, given the logarithms of their probabilities.
 
-use tensor::{DType, Error, Lint, Result, State, Tensor, is_untold, warn_once};
+use tensor::{DType, Error, Lint, Result, State, Tensor, is_anomaly_enabled, is_untold, warn_once};
 
 use super::Reduction;
 use crate::Module;
@@ -9,6 +9,7 @@ use crate::Module;
 ///
 /// # Errors
 /// As [`NLLLoss::forward`].
+#[track_caller]
 pub fn nll_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     NLLLoss::new().forward(input, target)
 }
@@ -69,6 +70,7 @@ impl NLLLoss {
     ///
     /// # Errors
     /// The shapes do not fit, a target is not a class, or the weights are not one for each class.
+    #[track_caller]
     pub fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
         let weight = self.weight.as_ref().map(State::tensor);
         let picked = Picked::new("nll_loss", input, target, weight.as_ref(), self.ignore_index)?;
@@ -78,6 +80,8 @@ impl NLLLoss {
 
 /// Which class each sample asks for, and how much it counts.
 pub(super) struct Picked {
+    op: &'static str,
+    ignore_index: i64,
     /// The dimension of the classes.
     pub(super) axis: isize,
     /// The classes with size 1 in that dimension; 0 where the target is left out.
@@ -158,22 +162,47 @@ impl Picked {
         if let (Some(weights), Some(ignored)) = (&mut weights, &ignored) {
             *weights = weights.masked_fill(ignored, 0.0)?;
         }
-        Ok(Picked { axis: axis as isize, index: safe.unsqueeze(axis as isize)?, weights, ignored })
+        Ok(Picked { op, ignore_index, axis: axis as isize, index: safe.unsqueeze(axis as isize)?, weights, ignored })
     }
 
     /// The losses of the picked classes, reduced.
+    #[track_caller]
     pub(super) fn nll(&self, input: &Tensor, reduction: Reduction) -> Result<Tensor> {
+        self.something_counts(reduction)?;
         let picked = input.gather(self.axis, &self.index)?.squeeze(self.axis)?.neg()?;
         let Some(weights) = &self.weights else { return reduction.of(&picked) };
         self.reduce(&self.kept(&picked.mul(weights)?)?, reduction)
     }
 
+    /// In anomaly mode, a mean over no target at all says why it is NaN.
+    fn something_counts(&self, reduction: Reduction) -> Result<()> {
+        if !is_anomaly_enabled() || !matches!(reduction, Reduction::Mean) {
+            return Ok(());
+        }
+        let targets = self.index.numel();
+        let left = match &self.ignored {
+            Some(ignored) => targets - ignored.sum()?.item_as::<i64>()? as usize,
+            None => targets,
+        };
+        let message = match (targets, left) {
+            (0, _) => "there are no targets, so the mean is 0 / 0; skip empty batches".to_owned(),
+            (n, 0) => format!(
+                "all {n} targets equal ignore_index {}, so the mean is 0 / 0; skip such batches or check the labels",
+                self.ignore_index
+            ),
+            _ => return Ok(()),
+        };
+        Err(Error::Anomaly { op: self.op.into(), message })
+    }
+
     /// 0 where the target is left out: even infinite losses do not count there.
+    #[track_caller]
     pub(super) fn kept(&self, losses: &Tensor) -> Result<Tensor> {
         self.ignored.as_ref().map_or_else(|| Ok(losses.clone()), |ignored| losses.masked_fill(ignored, 0.0))
     }
 
     /// The mean divides by the weights of the targets.
+    #[track_caller]
     pub(super) fn reduce(&self, losses: &Tensor, reduction: Reduction) -> Result<Tensor> {
         match (reduction, &self.weights) {
             (Reduction::Mean, Some(weights)) => losses.sum()?.div(&weights.sum()?),

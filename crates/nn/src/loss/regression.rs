@@ -16,6 +16,7 @@ use crate::Module;
 ///
 /// # Errors
 /// The shapes do not broadcast, or the dtypes differ.
+#[track_caller]
 pub fn mse_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     MSELoss::new().forward(input, target)
 }
@@ -24,6 +25,7 @@ pub fn mse_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// The shapes do not broadcast, or the dtypes differ.
+#[track_caller]
 pub fn l1_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     L1Loss::new().forward(input, target)
 }
@@ -32,6 +34,7 @@ pub fn l1_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// The shapes do not broadcast, or the dtypes differ.
+#[track_caller]
 pub fn smooth_l1_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     SmoothL1Loss::new().forward(input, target)
 }
@@ -40,6 +43,7 @@ pub fn smooth_l1_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// The shapes do not broadcast, or the dtypes differ.
+#[track_caller]
 pub fn huber_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     HuberLoss::new().forward(input, target)
 }
@@ -75,6 +79,7 @@ impl MSELoss {
     ///
     /// # Errors
     /// The shapes do not broadcast, or the dtypes differ.
+    #[track_caller]
     pub fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
         self.reduction.of(&distance("mse_loss", input, target)?.square()?)
     }
@@ -103,6 +108,7 @@ impl L1Loss {
     ///
     /// # Errors
     /// The shapes do not broadcast, or the dtypes differ.
+    #[track_caller]
     pub fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
         self.reduction.of(&distance("l1_loss", input, target)?.abs()?)
     }
@@ -154,6 +160,7 @@ impl SmoothL1Loss {
     ///
     /// # Errors
     /// `beta` is negative or NaN, the shapes do not broadcast, or the dtypes differ.
+    #[track_caller]
     pub fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
         let op = "smooth_l1_loss";
         if self.beta.is_nan() || self.beta < 0.0 {
@@ -204,6 +211,7 @@ impl HuberLoss {
     ///
     /// # Errors
     /// `delta` is not positive, the shapes do not broadcast, or the dtypes differ.
+    #[track_caller]
     pub fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
         let op = "huber_loss";
         if self.delta.is_nan() || self.delta <= 0.0 {
@@ -218,6 +226,7 @@ impl Module for L1Loss {}
 impl Module for SmoothL1Loss {}
 impl Module for HuberLoss {}
 
+#[track_caller]
 fn distance(op: &'static str, input: &Tensor, target: &Tensor) -> Result<Tensor> {
     if !input.dtype().is_float() {
         return Err(Error::DType { op, dtype: input.dtype(), expected: "f32 or f64" });
@@ -238,6 +247,7 @@ fn distance(op: &'static str, input: &Tensor, target: &Tensor) -> Result<Tensor>
 }
 
 /// `d^2 / 2` up to `d = at`, then straight on: `m * (d - m / 2)` with `m = min(d, at)`.
+#[track_caller]
 fn bent(d: &Tensor, at: f64) -> Result<Tensor> {
     let low = d.clamp(None, Some(at))?;
     low.mul(&d.sub(&low.mul_scalar(0.5)?)?)

@@ -33,70 +33,78 @@ impl Tensor {
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn relu(&self) -> Result<Tensor> {
         let y = apply("relu", Unary::Relu, self)?;
-        Ok(record(y.clone(), &[self], || Relu { y }))
+        record(y.clone(), &[self], || Relu { y })
     }
 
     /// `1 / (1 + exp(-x))`.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn sigmoid(&self) -> Result<Tensor> {
         let y = apply("sigmoid", Unary::Sigmoid, self)?;
-        Ok(record(y.clone(), &[self], || Sigmoid { y }))
+        record(y.clone(), &[self], || Sigmoid { y })
     }
 
     /// `x * sigmoid(x)`, also called swish.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn silu(&self) -> Result<Tensor> {
-        Ok(record(apply("silu", Unary::Silu, self)?, &[self], || Silu { x: self.clone() }))
+        record(apply("silu", Unary::Silu, self)?, &[self], || Silu { x: self.clone() })
     }
 
     /// `x * P(normal < x)`: Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn gelu(&self, approximate: Gelu) -> Result<Tensor> {
         let kernel = if approximate == Gelu::None { Unary::Gelu } else { Unary::GeluTanh };
-        Ok(record(apply("gelu", kernel, self)?, &[self], || GeluRule { x: self.clone(), approximate }))
+        record(apply("gelu", kernel, self)?, &[self], || GeluRule { x: self.clone(), approximate })
     }
 
     /// `x` where it is positive, else `negative_slope * x`.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn leaky_relu(&self, negative_slope: f64) -> Result<Tensor> {
         let y = apply("leaky_relu", Unary::LeakyRelu(negative_slope), self)?;
-        Ok(record(y, &[self], || LeakyRelu { x: self.clone(), negative_slope }))
+        record(y, &[self], || LeakyRelu { x: self.clone(), negative_slope })
     }
 
     /// `x` where it is positive, else `alpha * (exp(x) - 1)`.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn elu(&self, alpha: f64) -> Result<Tensor> {
-        Ok(record(apply("elu", Unary::Elu(alpha), self)?, &[self], || Elu { x: self.clone(), alpha }))
+        record(apply("elu", Unary::Elu(alpha), self)?, &[self], || Elu { x: self.clone(), alpha })
     }
 
     /// `log(1 + exp(beta * x)) / beta`, and `x` itself where `beta * x` is above `threshold`.
     ///
     /// # Errors
     /// The dtype is not floating point, or `beta` is 0 or not a number.
+    #[track_caller]
     pub fn softplus(&self, beta: f64, threshold: f64) -> Result<Tensor> {
         if beta == 0.0 || beta.is_nan() {
             return Err(Error::argument("softplus", format!("beta is {beta}; it must not be 0")));
         }
         let y = apply("softplus", Unary::Softplus { beta, threshold }, self)?;
-        Ok(record(y, &[self], || Softplus { x: self.clone(), beta, threshold }))
+        record(y, &[self], || Softplus { x: self.clone(), beta, threshold })
     }
 
     /// `x` held between `min` and `max`; the gradient is 0 at the bounds and outside.
     ///
     /// # Errors
     /// The dtype is not floating point, or `min` is not below `max`.
+    #[track_caller]
     pub fn hardtanh(&self, min: f64, max: f64) -> Result<Tensor> {
         if min.is_nan() || max.is_nan() || min > max {
             return Err(Error::argument(
@@ -105,7 +113,7 @@ impl Tensor {
             ));
         }
         let y = apply("hardtanh", Unary::Clamp { min, max }, self)?;
-        Ok(record(y, &[self], || Between { x: self.clone(), min, max, inclusive: false }))
+        record(y, &[self], || Between { x: self.clone(), min, max, inclusive: false })
     }
 
     /// `x` held between `min` and `max`, either of which may be left out; the gradient passes at the bounds.
@@ -120,6 +128,7 @@ impl Tensor {
     ///
     /// # Errors
     /// Both bounds are left out, or the dtype is bool.
+    #[track_caller]
     pub fn clamp(&self, min: Option<f64>, max: Option<f64>) -> Result<Tensor> {
         if min.is_none() && max.is_none() {
             return Err(Error::argument("clamp", "neither min nor max is given; give at least one"));
@@ -130,7 +139,7 @@ impl Tensor {
             return max.map_or_else(|| Ok(raised.clone()), |m| raised.minimum(&self.scalar_like(m)?));
         }
         let y = apply("clamp", Unary::Clamp { min: low, max: high }, self)?;
-        Ok(record(y, &[self], || Between { x: self.clone(), min: low, max: high, inclusive: true }))
+        record(y, &[self], || Between { x: self.clone(), min: low, max: high, inclusive: true })
     }
 }
 
@@ -150,9 +159,10 @@ impl Rule for Relu {
 }
 
 /// `g` where `y` is positive, else 0. Linear in `g` and flat in `y`, so it is its own rule.
+#[track_caller]
 fn relu_grad(g: &Tensor, y: &Value) -> Result<Tensor> {
     let value = fused("relu", Binary::ReluGrad, g, &Tensor::plain(y.clone()))?;
-    Ok(record(value, &[g], || Relu { y: y.clone() }))
+    record(value, &[g], || Relu { y: y.clone() })
 }
 
 #[derive(Debug)]
@@ -166,9 +176,10 @@ impl Rule for Sigmoid {
 }
 
 /// `g * y * (1 - y)` in one pass.
+#[track_caller]
 fn sigmoid_grad(g: &Tensor, y: &Tensor) -> Result<Tensor> {
     let value = fused("sigmoid", Binary::SigmoidGrad, g, y)?;
-    Ok(record(value, &[g, y], || SigmoidGrad { g: g.clone(), y: y.clone() }))
+    record(value, &[g, y], || SigmoidGrad { g: g.clone(), y: y.clone() })
 }
 
 #[derive(Debug)]
@@ -275,6 +286,10 @@ struct Between {
     inclusive: bool,
 }
 impl Rule for Between {
+    fn name(&self) -> String {
+        "clamp".into()
+    }
+
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| {
             // As PyTorch, NaN passes the gradient of hardtanh, but not that of clamp.

@@ -14,6 +14,7 @@ use crate::testing::{OpSpec, Sample, indices, map, numbers, positive, zip};
 use crate::value::Value;
 
 /// Both operands in their common shape.
+#[track_caller]
 pub(super) fn both(op: &'static str, lhs: &Tensor, rhs: &Tensor) -> Result<(Tensor, Tensor)> {
     if lhs.dtype() != rhs.dtype() {
         return Err(Error::DTypes { op, lhs: lhs.dtype(), rhs: rhs.dtype() });
@@ -38,72 +39,80 @@ impl Tensor {
     ///
     /// # Errors
     /// The shapes do not broadcast, the dtypes differ, or they are bool.
+    #[track_caller]
     pub fn add(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("add", self, rhs)?;
-        Ok(record(compute("add", Binary::Add, &a, &b)?, &[&a, &b], || Add))
+        record(compute("add", Binary::Add, &a, &b)?, &[&a, &b], || Add)
     }
 
     /// `self - rhs`, element by element, broadcasting both.
     ///
     /// # Errors
     /// As [`add`](Self::add).
+    #[track_caller]
     pub fn sub(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("sub", self, rhs)?;
-        Ok(record(compute("sub", Binary::Sub, &a, &b)?, &[&a, &b], || Sub))
+        record(compute("sub", Binary::Sub, &a, &b)?, &[&a, &b], || Sub)
     }
 
     /// `self * rhs`, element by element, broadcasting both.
     ///
     /// # Errors
     /// As [`add`](Self::add).
+    #[track_caller]
     pub fn mul(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("mul", self, rhs)?;
-        Ok(record(compute("mul", Binary::Mul, &a, &b)?, &[&a, &b], || Mul { lhs: a.clone(), rhs: b.clone() }))
+        record(compute("mul", Binary::Mul, &a, &b)?, &[&a, &b], || Mul { lhs: a.clone(), rhs: b.clone() })
     }
 
     /// `self / rhs`, element by element, broadcasting both. Integers give f32, as in PyTorch.
     ///
     /// # Errors
     /// As [`add`](Self::add).
+    #[track_caller]
     pub fn div(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("div", self, rhs)?;
         if !a.dtype().is_float() {
             return a.to_dtype(crate::DType::F32)?.div(&b.to_dtype(crate::DType::F32)?);
         }
-        Ok(record(compute("div", Binary::Div, &a, &b)?, &[&a, &b], || Div { lhs: a.clone(), rhs: b.clone() }))
+        record(compute("div", Binary::Div, &a, &b)?, &[&a, &b], || Div { lhs: a.clone(), rhs: b.clone() })
     }
 
     /// `self` to the power `rhs`, element by element, broadcasting both.
     ///
     /// # Errors
     /// As [`add`](Self::add).
+    #[track_caller]
     pub fn pow(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("pow", self, rhs)?;
         let value = compute("pow", Binary::Pow, &a, &b)?;
-        Ok(record(value.clone(), &[&a, &b], || Pow { lhs: a.clone(), rhs: b.clone(), power: value }))
+        record(value.clone(), &[&a, &b], || Pow { lhs: a.clone(), rhs: b.clone(), power: value })
     }
 
     /// The larger of each two elements; NaN if one is NaN. Equal elements share the gradient.
     ///
     /// # Errors
     /// As [`add`](Self::add).
+    #[track_caller]
     pub fn maximum(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("maximum", self, rhs)?;
         let value = compute("maximum", Binary::Maximum, &a, &b)?;
-        Ok(record(value, &[&a, &b], || Extreme { lhs: a.clone(), rhs: b.clone(), largest: true }))
+        record(value, &[&a, &b], || Extreme { lhs: a.clone(), rhs: b.clone(), largest: true })
     }
 
     /// The smaller of each two elements; NaN if one is NaN. Equal elements share the gradient.
     ///
     /// # Errors
     /// As [`add`](Self::add).
+    #[track_caller]
     pub fn minimum(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("minimum", self, rhs)?;
         let value = compute("minimum", Binary::Minimum, &a, &b)?;
-        Ok(record(value, &[&a, &b], || Extreme { lhs: a.clone(), rhs: b.clone(), largest: false }))
+        record(value, &[&a, &b], || Extreme { lhs: a.clone(), rhs: b.clone(), largest: false })
     }
 
     /// A scalar of the dtype of `self`.
+    #[track_caller]
     pub(crate) fn scalar_like(&self, value: f64) -> Result<Tensor> {
         if !self.dtype().is_float() && value.fract() != 0.0 {
             let message = format!(
@@ -119,18 +128,20 @@ impl Tensor {
     ///
     /// # Errors
     /// The tensor is bool, or it holds integers and `value` is not whole.
+    #[track_caller]
     pub fn add_scalar(&self, value: f64) -> Result<Tensor> {
         if !self.dtype().is_float() {
             return self.add(&self.scalar_like(value)?);
         }
         let y = dispatch!(float "add", self.dtype(), T => self.value.unary::<T>("add", Unary::AddScalar(value))?);
-        Ok(record(y, &[self], || AddScalar))
+        record(y, &[self], || AddScalar)
     }
 
     /// `self - value`.
     ///
     /// # Errors
     /// As [`add_scalar`](Self::add_scalar).
+    #[track_caller]
     pub fn sub_scalar(&self, value: f64) -> Result<Tensor> {
         self.add_scalar(-value)
     }
@@ -139,18 +150,20 @@ impl Tensor {
     ///
     /// # Errors
     /// As [`add_scalar`](Self::add_scalar).
+    #[track_caller]
     pub fn mul_scalar(&self, value: f64) -> Result<Tensor> {
         if !self.dtype().is_float() {
             return self.mul(&self.scalar_like(value)?);
         }
         let y = dispatch!(float "mul", self.dtype(), T => self.value.unary::<T>("mul", Unary::MulScalar(value))?);
-        Ok(record(y, &[self], || MulScalar(value)))
+        record(y, &[self], || MulScalar(value))
     }
 
     /// `self / value`.
     ///
     /// # Errors
     /// As [`add_scalar`](Self::add_scalar).
+    #[track_caller]
     pub fn div_scalar(&self, value: f64) -> Result<Tensor> {
         if !self.dtype().is_float() {
             return self.div(&self.scalar_like(value)?);
@@ -160,7 +173,7 @@ impl Tensor {
             let by = Operand::Scalar(<T as Element>::of_f64(value));
             Value::build("div", x.shape(), |y: &mut [T]| elementwise::binary(Binary::Div, Operand::Slice(x.slice()), by, y))?
         });
-        Ok(record(y, &[self], || DivScalar(value)))
+        record(y, &[self], || DivScalar(value))
     }
 
     /// `self` to the power `exponent`.
@@ -173,12 +186,13 @@ impl Tensor {
     ///
     /// # Errors
     /// As [`add_scalar`](Self::add_scalar).
+    #[track_caller]
     pub fn pow_scalar(&self, exponent: f64) -> Result<Tensor> {
         if !self.dtype().is_float() {
             return self.pow(&self.scalar_like(exponent)?);
         }
         let y = dispatch!(float "pow", self.dtype(), T => self.value.unary::<T>("pow", Unary::PowScalar(exponent))?);
-        Ok(record(y, &[self], || PowScalar { input: self.clone(), exponent }))
+        record(y, &[self], || PowScalar { input: self.clone(), exponent })
     }
 }
 
@@ -249,6 +263,10 @@ struct Extreme {
     largest: bool,
 }
 impl Rule for Extreme {
+    fn name(&self) -> String {
+        if self.largest { "maximum" } else { "minimum" }.into()
+    }
+
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         let (a, b) = (self.lhs.detach(), self.rhs.detach());
         let (low, high) = if self.largest { (&a, &b) } else { (&b, &a) };

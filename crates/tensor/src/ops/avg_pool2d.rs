@@ -106,6 +106,7 @@ impl Tensor {
     /// # Errors
     /// The rank is not 3 or 4, a window does not fit, padding is more than half of the window, the divisor is 0, or the dtype is
     /// not floating point.
+    #[track_caller]
     pub fn avg_pool2d(&self, options: &AvgPoolOptions) -> Result<Tensor> {
         let op = "avg_pool2d";
         if options.divisor_override == Some(0) {
@@ -132,6 +133,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The rank is not 3 or 4, a dimension is empty, or the dtype is not floating point.
+    #[track_caller]
     pub fn adaptive_avg_pool2d(&self, output_size: impl Into<Pair>) -> Result<Tensor> {
         let op = "adaptive_avg_pool2d";
         let (x, single) = batched(op, self)?;
@@ -150,6 +152,7 @@ fn planes_of(x: &Tensor, h: usize, w: usize) -> Shape {
     Shape::from([x.dims()[0], x.dims()[1], h, w])
 }
 
+#[track_caller]
 fn average(x: &Tensor, a: Averages) -> Result<Tensor> {
     let source = x.value.contiguous()?;
     let value = dispatch!(float "avg_pool2d", x.dtype(), T => {
@@ -157,10 +160,11 @@ fn average(x: &Tensor, a: Averages) -> Result<Tensor> {
             pool::avg_pool2d(&a.geometry, a.count_include_pad, a.divisor_override, source.slice(), y);
         })?
     });
-    Ok(record(value, &[x], || AvgPool(a)))
+    record(value, &[x], || AvgPool(a))
 }
 
 /// The adjoint of [`average`]: each element of `g` spread over its window.
+#[track_caller]
 fn spread(g: &Tensor, a: Averages) -> Result<Tensor> {
     let source = g.value.contiguous()?;
     let value = dispatch!(float "avg_pool2d", g.dtype(), T => {
@@ -168,12 +172,16 @@ fn spread(g: &Tensor, a: Averages) -> Result<Tensor> {
             pool::avg_pool2d_grad(&a.geometry, a.count_include_pad, a.divisor_override, source.slice(), x);
         })?
     });
-    Ok(record(value, &[g], || AvgSpread(a)))
+    record(value, &[g], || AvgSpread(a))
 }
 
 #[derive(Debug)]
 struct AvgPool(Averages);
 impl Rule for AvgPool {
+    fn name(&self) -> String {
+        "avg_pool2d".into()
+    }
+
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| spread(g, self.0)])
     }
@@ -187,6 +195,7 @@ impl Rule for AvgSpread {
     }
 }
 
+#[track_caller]
 fn adaptive(x: &Tensor, size: Pair) -> Result<Tensor> {
     let source = x.value.contiguous()?;
     let (planes, h, w) = (x.dims()[0] * x.dims()[1], x.dims()[2], x.dims()[3]);
@@ -195,10 +204,11 @@ fn adaptive(x: &Tensor, size: Pair) -> Result<Tensor> {
             adaptive_pool::adaptive_avg_pool2d(planes, h, w, size.h, size.w, source.slice(), y);
         })?
     });
-    Ok(record(value, &[x], || Adaptive { from: Pair { h, w } }))
+    record(value, &[x], || Adaptive { from: Pair { h, w } })
 }
 
 /// The adjoint of [`adaptive`].
+#[track_caller]
 fn adaptive_spread(g: &Tensor, to: Pair) -> Result<Tensor> {
     let source = g.value.contiguous()?;
     let (planes, h, w) = (g.dims()[0] * g.dims()[1], g.dims()[2], g.dims()[3]);
@@ -207,7 +217,7 @@ fn adaptive_spread(g: &Tensor, to: Pair) -> Result<Tensor> {
             adaptive_pool::adaptive_avg_pool2d_grad(planes, to.h, to.w, h, w, source.slice(), x);
         })?
     });
-    Ok(record(value, &[g], || AdaptiveSpread { from: Pair { h, w } }))
+    record(value, &[g], || AdaptiveSpread { from: Pair { h, w } })
 }
 
 #[derive(Debug)]
@@ -215,6 +225,10 @@ struct Adaptive {
     from: Pair,
 }
 impl Rule for Adaptive {
+    fn name(&self) -> String {
+        "adaptive_avg_pool2d".into()
+    }
+
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| adaptive_spread(g, self.from)])
     }

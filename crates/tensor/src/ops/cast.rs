@@ -17,12 +17,13 @@ impl Tensor {
     ///
     /// # Errors
     /// The result does not fit in memory.
+    #[track_caller]
     pub fn to_dtype(&self, dtype: DType) -> Result<Tensor> {
         if dtype == self.dtype() {
             return Ok(self.clone());
         }
         let value = dispatch!(dtype, T => self.value.cast::<T>()?);
-        Ok(record(value, &[self], || Cast { from: self.dtype() }))
+        record(value, &[self], || Cast { from: self.dtype() })
     }
 }
 
@@ -31,6 +32,10 @@ struct Cast {
     from: DType,
 }
 impl Rule for Cast {
+    fn name(&self) -> String {
+        "to_dtype".into()
+    }
+
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| g.to_dtype(self.from)])
     }

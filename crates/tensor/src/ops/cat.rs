@@ -21,6 +21,7 @@ impl Tensor {
     ///
     /// # Errors
     /// There is no tensor, dtypes or sizes differ, or the axis is out of range.
+    #[track_caller]
     pub fn cat(tensors: &[&Tensor], axis: isize) -> Result<Tensor> {
         let first = *tensors.first().ok_or_else(|| Error::argument("cat", "no tensors; give at least one"))?;
         if let Some(scalar) = tensors.iter().find(|t| t.rank() == 0) {
@@ -52,13 +53,14 @@ impl Tensor {
         }
         let parts: Vec<&Tensor> = tensors.iter().copied().filter(|t| !(legacy(t) && model.rank() != 1)).collect();
         let value = dispatch!(first.dtype(), T => joined::<T>(&parts, &shape, at)?);
-        Ok(record(value, &parts, || Cat { axis: at, sizes: parts.iter().map(|t| t.dims()[at]).collect() }))
+        record(value, &parts, || Cat { axis: at, sizes: parts.iter().map(|t| t.dims()[at]).collect() })
     }
 
     /// Joins tensors of one shape along a new axis.
     ///
     /// # Errors
     /// There is no tensor, shapes or dtypes differ, or the axis is out of range.
+    #[track_caller]
     pub fn stack(tensors: &[&Tensor], axis: isize) -> Result<Tensor> {
         let first = *tensors.first().ok_or_else(|| Error::argument("stack", "no tensors; give at least one"))?;
         if let Some(other) = tensors.iter().find(|t| t.shape() != first.shape()) {
@@ -74,6 +76,7 @@ impl Tensor {
     ///
     /// # Errors
     /// `size` is 0 (unless the axis is empty), or the axis is out of range.
+    #[track_caller]
     pub fn split(&self, size: usize, axis: isize) -> Result<Vec<Tensor>> {
         let length = self.sized("split", axis)?;
         if size == 0 && length > 0 {
@@ -89,6 +92,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The sizes do not add up to the axis, or the axis is out of range.
+    #[track_caller]
     pub fn split_sizes(&self, sizes: &[usize], axis: isize) -> Result<Vec<Tensor>> {
         let length = self.sized("split", axis)?;
         let total = sizes.iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
@@ -117,6 +121,7 @@ impl Tensor {
     ///
     /// # Errors
     /// `chunks` is 0, or the axis is out of range.
+    #[track_caller]
     pub fn chunk(&self, chunks: usize, axis: isize) -> Result<Vec<Tensor>> {
         let length = self.sized("chunk", axis)?;
         if chunks == 0 {
@@ -143,6 +148,7 @@ impl Tensor {
     ///
     /// # Errors
     /// There are fewer numbers than dimensions, or the result does not fit in memory.
+    #[track_caller]
     pub fn repeat(&self, times: impl Into<Shape>) -> Result<Tensor> {
         let times = times.into();
         let lead = times.len().checked_sub(self.rank()).ok_or_else(|| {

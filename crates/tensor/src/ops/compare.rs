@@ -10,12 +10,14 @@ use crate::tape::Tensor;
 use crate::testing::{OpSpec, Sample, indices, numbers, zip};
 use crate::value::Value;
 
+#[track_caller]
 fn compare(name: &'static str, kernel: Compare, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (a, b) = both(name, &a.detach(), &b.detach())?;
     Ok(Tensor::plain(dispatch!(a.dtype(), T => Value::compare::<T>(name, kernel, &a.value, &b.value)?)))
 }
 
 /// Truth values as the numbers 0 and 1.
+#[track_caller]
 fn bits(name: &'static str, x: &Tensor) -> Result<Tensor> {
     match x.dtype() {
         DType::Bool => x.to_dtype(DType::U8),
@@ -23,6 +25,7 @@ fn bits(name: &'static str, x: &Tensor) -> Result<Tensor> {
     }
 }
 
+#[track_caller]
 fn combine(name: &'static str, kernel: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (a, b) = both(name, &bits(name, a)?, &bits(name, b)?)?;
     Tensor::plain(Value::binary::<u8>(name, kernel, &a.value, &b.value)?).to_dtype(DType::Bool)
@@ -33,6 +36,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The shapes do not broadcast or the dtypes differ.
+    #[track_caller]
     pub fn eq(&self, rhs: &Tensor) -> Result<Tensor> {
         compare("eq", Compare::Eq, self, rhs)
     }
@@ -41,6 +45,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The tensor holds integers and `value` is not whole.
+    #[track_caller]
     pub fn eq_scalar(&self, value: f64) -> Result<Tensor> {
         compare("eq", Compare::Eq, self, &self.scalar_like(value)?)
     }
@@ -49,6 +54,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The shapes do not broadcast or the dtypes differ.
+    #[track_caller]
     pub fn ne(&self, rhs: &Tensor) -> Result<Tensor> {
         compare("ne", Compare::Ne, self, rhs)
     }
@@ -57,6 +63,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The tensor holds integers and `value` is not whole.
+    #[track_caller]
     pub fn ne_scalar(&self, value: f64) -> Result<Tensor> {
         compare("ne", Compare::Ne, self, &self.scalar_like(value)?)
     }
@@ -72,6 +79,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The shapes do not broadcast or the dtypes differ.
+    #[track_caller]
     pub fn lt(&self, rhs: &Tensor) -> Result<Tensor> {
         compare("lt", Compare::Lt, self, rhs)
     }
@@ -80,6 +88,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The tensor holds integers and `value` is not whole.
+    #[track_caller]
     pub fn lt_scalar(&self, value: f64) -> Result<Tensor> {
         compare("lt", Compare::Lt, self, &self.scalar_like(value)?)
     }
@@ -88,6 +97,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The shapes do not broadcast or the dtypes differ.
+    #[track_caller]
     pub fn le(&self, rhs: &Tensor) -> Result<Tensor> {
         compare("le", Compare::Le, self, rhs)
     }
@@ -96,6 +106,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The tensor holds integers and `value` is not whole.
+    #[track_caller]
     pub fn le_scalar(&self, value: f64) -> Result<Tensor> {
         compare("le", Compare::Le, self, &self.scalar_like(value)?)
     }
@@ -104,6 +115,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The shapes do not broadcast or the dtypes differ.
+    #[track_caller]
     pub fn gt(&self, rhs: &Tensor) -> Result<Tensor> {
         compare("gt", Compare::Gt, self, rhs)
     }
@@ -112,6 +124,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The tensor holds integers and `value` is not whole.
+    #[track_caller]
     pub fn gt_scalar(&self, value: f64) -> Result<Tensor> {
         compare("gt", Compare::Gt, self, &self.scalar_like(value)?)
     }
@@ -120,6 +133,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The shapes do not broadcast or the dtypes differ.
+    #[track_caller]
     pub fn ge(&self, rhs: &Tensor) -> Result<Tensor> {
         compare("ge", Compare::Ge, self, rhs)
     }
@@ -128,6 +142,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The tensor holds integers and `value` is not whole.
+    #[track_caller]
     pub fn ge_scalar(&self, value: f64) -> Result<Tensor> {
         compare("ge", Compare::Ge, self, &self.scalar_like(value)?)
     }
@@ -136,6 +151,7 @@ impl Tensor {
     ///
     /// # Errors
     /// A dtype is not bool, or the shapes do not broadcast.
+    #[track_caller]
     pub fn logical_and(&self, rhs: &Tensor) -> Result<Tensor> {
         combine("logical_and", Binary::Minimum, self, rhs)
     }
@@ -144,6 +160,7 @@ impl Tensor {
     ///
     /// # Errors
     /// A dtype is not bool, or the shapes do not broadcast.
+    #[track_caller]
     pub fn logical_or(&self, rhs: &Tensor) -> Result<Tensor> {
         combine("logical_or", Binary::Maximum, self, rhs)
     }
@@ -152,6 +169,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The dtype is not bool.
+    #[track_caller]
     pub fn logical_not(&self) -> Result<Tensor> {
         bits("logical_not", self)?.eq_scalar(0.0)
     }
@@ -160,6 +178,7 @@ impl Tensor {
     ///
     /// # Errors
     /// None for tensors that fit in memory.
+    #[track_caller]
     pub fn isnan(&self) -> Result<Tensor> {
         self.ne(self)
     }

@@ -225,6 +225,7 @@ impl Tensor {
     ///
     /// # Errors
     /// Ranks, channels, groups, bias or dtypes do not fit, or the kernel is larger than the padded input.
+    #[track_caller]
     pub fn conv2d(&self, weight: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Result<Tensor> {
         let op = "conv2d";
         options.check(op)?;
@@ -262,6 +263,7 @@ impl Tensor {
     /// # Errors
     /// Ranks, channels, groups, bias or dtypes do not fit, the output would be empty, or the output padding is not smaller than
     /// stride or dilation.
+    #[track_caller]
     pub fn conv_transpose2d(
         &self,
         weight: &Tensor,
@@ -399,6 +401,7 @@ impl ConvTranspose2dOptions {
 }
 
 /// `conv2d`, its arguments checked: the partial derivative of `L` by `g`.
+#[track_caller]
 fn conv(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, geometry: ConvGeometry) -> Result<Tensor> {
     let g = geometry;
     let shape = Shape::from([g.batch, g.out_channels, g.out_h, g.out_w]);
@@ -407,13 +410,14 @@ fn conv(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, geometry: ConvGeometry) -
         Value::build("conv2d", &shape, |y: &mut [T]| conv::conv2d(&g, xs.slice(), ws.slice(), bs.as_ref().map(|b| b.slice()), y))?
     });
     let rule = || Conv2d { x: x.clone(), w: w.clone(), geometry };
-    Ok(match bias {
+    match bias {
         Some(b) => record(value, &[x, w, b], rule),
         None => record(value, &[x, w], rule),
-    })
+    }
 }
 
 /// The partial derivative of `L` by `x`.
+#[track_caller]
 fn conv_input(grad: &Tensor, w: &Tensor, geometry: ConvGeometry) -> Result<Tensor> {
     let g = geometry;
     let shape = Shape::from([g.batch, g.in_channels, g.in_h, g.in_w]);
@@ -421,10 +425,11 @@ fn conv_input(grad: &Tensor, w: &Tensor, geometry: ConvGeometry) -> Result<Tenso
     let value = dispatch!(float "conv2d", grad.dtype(), T => {
         Value::build("conv2d", &shape, |x: &mut [T]| conv::conv2d_input(&g, ws.slice(), gs.slice(), x))?
     });
-    Ok(record(value, &[grad, w], || Conv2dInput { grad: grad.clone(), w: w.clone(), geometry }))
+    record(value, &[grad, w], || Conv2dInput { grad: grad.clone(), w: w.clone(), geometry })
 }
 
 /// The partial derivative of `L` by `w`.
+#[track_caller]
 fn conv_weight(x: &Tensor, grad: &Tensor, geometry: ConvGeometry) -> Result<Tensor> {
     let g = geometry;
     let shape = Shape::from([g.out_channels, g.in_channels / g.groups, g.kernel_h, g.kernel_w]);
@@ -432,10 +437,11 @@ fn conv_weight(x: &Tensor, grad: &Tensor, geometry: ConvGeometry) -> Result<Tens
     let value = dispatch!(float "conv2d", x.dtype(), T => {
         Value::build("conv2d", &shape, |w: &mut [T]| conv::conv2d_weight(&g, xs.slice(), gs.slice(), w))?
     });
-    Ok(record(value, &[x, grad], || Conv2dWeight { x: x.clone(), grad: grad.clone(), geometry }))
+    record(value, &[x, grad], || Conv2dWeight { x: x.clone(), grad: grad.clone(), geometry })
 }
 
 /// The sum of a gradient over the batch and the image, for the bias.
+#[track_caller]
 fn conv_bias(grad: &Tensor) -> Result<Tensor> {
     grad.sum_dim([0, 2, 3], false)
 }
@@ -468,6 +474,10 @@ struct Conv2dInput {
     geometry: ConvGeometry,
 }
 impl Rule for Conv2dInput {
+    fn name(&self) -> String {
+        "conv_transpose2d".into()
+    }
+
     fn backward(&self, cx: &Cx<'_>, h: &Tensor) -> Result<Grads> {
         cx.each([&|| conv(h, &self.w, None, self.geometry), &|| conv_weight(h, &self.grad, self.geometry)])
     }

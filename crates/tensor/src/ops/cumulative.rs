@@ -12,6 +12,7 @@ use crate::testing::{OpSpec, Sample, indices, numbers};
 use crate::value::Value;
 
 /// Integers and truth values as i64, where totals are kept.
+#[track_caller]
 fn widened(x: &Tensor) -> Result<Tensor> {
     if x.dtype().is_float() { Ok(x.clone()) } else { x.to_dtype(DType::I64) }
 }
@@ -27,6 +28,7 @@ impl Tensor {
     ///
     /// # Errors
     /// None for tensors that fit in memory.
+    #[track_caller]
     pub fn prod(&self) -> Result<Tensor> {
         self.prod_dim(Axes::ALL, false)
     }
@@ -44,6 +46,7 @@ impl Tensor {
     ///
     /// # Errors
     /// An axis is out of range or named twice.
+    #[track_caller]
     pub fn prod_dim(&self, axes: impl Into<Axes>, keepdim: bool) -> Result<Tensor> {
         let mask = axes.into().reduced("prod", self.rank())?;
         let mut y = widened(self)?;
@@ -63,6 +66,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis is out of range.
+    #[track_caller]
     pub fn cumsum(&self, axis: isize) -> Result<Tensor> {
         let at = axis_of("cumsum", axis, self.rank())?;
         let x = widened(self)?;
@@ -70,11 +74,12 @@ impl Tensor {
         let value = dispatch!(number "cumsum", x.dtype(), T => {
             Value::build("cumsum", x.shape(), |y: &mut [T]| reduce::cumsum(source.slice(), outer, n, inner, y))?
         });
-        Ok(record(value, &[&x], || Cumsum { axis: at as isize }))
+        record(value, &[&x], || Cumsum { axis: at as isize })
     }
 }
 
 /// The product along an axis, which stays with size 1: the first half times the second, until one is left.
+#[track_caller]
 fn halves(x: &Tensor, axis: usize) -> Result<Tensor> {
     let (mut x, mut odd): (Tensor, Option<Tensor>) = (x.clone(), None);
     if x.dims()[axis] == 0 {

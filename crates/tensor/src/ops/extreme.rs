@@ -21,6 +21,7 @@ fn nothing(op: &'static str, shape: &Shape) -> Error {
     Error::shape(op, format!("no elements to choose from, shape {shape:?}; reduce over dimensions that are not 0"))
 }
 
+#[track_caller]
 fn over(op: &'static str, x: &Tensor, axes: Axes, keepdim: bool, largest: bool, whole: bool) -> Result<Tensor> {
     let mask = axes.reduced(op, x.rank())?;
     if group_size(x.shape(), &mask) == 0 {
@@ -34,9 +35,10 @@ fn over(op: &'static str, x: &Tensor, axes: Axes, keepdim: bool, largest: bool, 
         reduce_axes::<T>(op, &x.value, &mask, kernel)?
     });
     let value = reshaped(&kept, reduced_shape(x.shape(), &mask, keepdim));
-    Ok(record(value, &[x], || Shared { x: x.value.clone(), kept, whole }))
+    record(value, &[x], || Shared { x: x.value.clone(), kept, whole })
 }
 
+#[track_caller]
 fn along(op: &'static str, x: &Tensor, axis: isize, keepdim: bool, largest: bool) -> Result<(Tensor, Tensor)> {
     let at = axis_of(op, axis, x.rank())?;
     if x.rank() == 0 {
@@ -60,7 +62,7 @@ fn along(op: &'static str, x: &Tensor, axis: isize, keepdim: bool, largest: bool
         Value::build(op, &kept, |y: &mut [T]| kernel(source.slice(), outer, n, inner, y, places))?
     });
     let index = Tensor::plain(Value::new(index, kept));
-    let values = record(values, &[x], || Gather { axis: at, index: index.clone(), shape: x.shape().clone() });
+    let values = record(values, &[x], || Gather { axis: at, index: index.clone(), shape: x.shape().clone() })?;
     if keepdim {
         return Ok((values, index));
     }
@@ -68,6 +70,7 @@ fn along(op: &'static str, x: &Tensor, axis: isize, keepdim: bool, largest: bool
     Ok((values.reshape(&shape)?, index.reshape(&shape)?))
 }
 
+#[track_caller]
 fn position(op: &'static str, x: &Tensor, axis: Option<isize>, keepdim: bool, largest: bool) -> Result<Tensor> {
     if x.dtype() == DType::Bool {
         return Err(Error::DType { op, dtype: DType::Bool, expected: "a number" });
@@ -94,6 +97,7 @@ impl Tensor {
     ///
     /// # Errors
     /// There is no element.
+    #[track_caller]
     pub fn max(&self) -> Result<Tensor> {
         over("max", self, Axes::ALL, false, true, true)
     }
@@ -102,6 +106,7 @@ impl Tensor {
     ///
     /// # Errors
     /// There is no element.
+    #[track_caller]
     pub fn min(&self) -> Result<Tensor> {
         over("min", self, Axes::ALL, false, false, true)
     }
@@ -118,6 +123,7 @@ impl Tensor {
     ///
     /// # Errors
     /// An axis is out of range, named twice, or has no elements.
+    #[track_caller]
     pub fn amax_dim(&self, axes: impl Into<Axes>, keepdim: bool) -> Result<Tensor> {
         over("amax", self, axes.into(), keepdim, true, false)
     }
@@ -126,6 +132,7 @@ impl Tensor {
     ///
     /// # Errors
     /// An axis is out of range, named twice, or has no elements.
+    #[track_caller]
     pub fn amin_dim(&self, axes: impl Into<Axes>, keepdim: bool) -> Result<Tensor> {
         over("amin", self, axes.into(), keepdim, false, false)
     }
@@ -142,6 +149,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis is out of range or has no elements.
+    #[track_caller]
     pub fn max_dim(&self, axis: isize, keepdim: bool) -> Result<(Tensor, Tensor)> {
         along("max", self, axis, keepdim, true)
     }
@@ -151,6 +159,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis is out of range or has no elements.
+    #[track_caller]
     pub fn min_dim(&self, axis: isize, keepdim: bool) -> Result<(Tensor, Tensor)> {
         along("min", self, axis, keepdim, false)
     }
@@ -168,6 +177,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis is out of range, there are no elements along it, or the dtype is bool.
+    #[track_caller]
     pub fn argmax(&self, axis: Option<isize>, keepdim: bool) -> Result<Tensor> {
         position("argmax", self, axis, keepdim, true)
     }
@@ -177,6 +187,7 @@ impl Tensor {
     ///
     /// # Errors
     /// As [`argmax`](Self::argmax).
+    #[track_caller]
     pub fn argmin(&self, axis: Option<isize>, keepdim: bool) -> Result<Tensor> {
         position("argmin", self, axis, keepdim, false)
     }
@@ -191,6 +202,10 @@ struct Shared {
     whole: bool,
 }
 impl Rule for Shared {
+    fn name(&self) -> String {
+        "amax or amin".into()
+    }
+
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| {
             let (x, kept) = (Tensor::plain(self.x.clone()), Tensor::plain(self.kept.clone()));

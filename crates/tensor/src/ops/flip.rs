@@ -35,6 +35,7 @@ impl Tensor {
     ///
     /// # Errors
     /// An axis is out of range or named twice.
+    #[track_caller]
     pub fn flip(&self, axes: impl Into<Axes>) -> Result<Tensor> {
         let axes = axes.into();
         let mask = axes.mask("flip", self.rank())?;
@@ -45,7 +46,7 @@ impl Tensor {
                 Value::build("flip", self.shape(), |y: &mut [T]| reversed(x.slice(), geometry, y))?
             });
         }
-        Ok(record(value, &[self], || Flip { axes }))
+        record(value, &[self], || Flip { axes })
     }
 }
 

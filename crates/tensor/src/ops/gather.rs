@@ -24,11 +24,13 @@ fn check(op: &'static str, index: &Tensor, axis: usize, size: usize) -> Result<(
 }
 
 /// A scalar as a vector of one element.
+#[track_caller]
 fn at_least_1d(x: &Tensor) -> Result<Tensor> {
     if x.rank() == 0 { x.unsqueeze(0) } else { Ok(x.clone()) }
 }
 
 /// The part of `x` that lies over `index`, outside of `axis`.
+#[track_caller]
 fn over(op: &'static str, name: &str, x: &Tensor, index: &Tensor, skip: Option<usize>) -> Result<Tensor> {
     let fits = x.rank() == index.rank() && (0..x.rank()).all(|a| skip == Some(a) || index.dims()[a] <= x.dims()[a]);
     if !fits {
@@ -99,19 +101,20 @@ impl Tensor {
     /// # Errors
     /// The axis is out of range; the index is not i64, has another number of dimensions, is larger in a dimension other than
     /// `axis`, or holds a negative or too large number.
+    #[track_caller]
     pub fn gather(&self, axis: isize, index: &Tensor) -> Result<Tensor> {
         let at = axis_of("gather", axis, self.rank())?;
         if index.numel() == 0 {
             check("gather", index, at, 0)?;
             let none = Tensor::full_of("gather", index.shape(), self.dtype(), 0.0)?.value;
             let rule = || Gather { axis: at, index: index.clone(), shape: self.shape().clone() };
-            return Ok(record(none, &[self], rule));
+            return record(none, &[self], rule);
         }
         let (x, places) = (at_least_1d(self)?, at_least_1d(index)?);
         let x = over("gather", "tensor", &x, &places, Some(at))?;
         check("gather", &places, at, x.dims()[at])?;
         let value = dispatch!(x.dtype(), T => picked::<T>(&x.value, at, &places.value)?);
-        let y = record(value, &[&x], || Gather { axis: at, index: places.clone(), shape: x.shape().clone() });
+        let y = record(value, &[&x], || Gather { axis: at, index: places.clone(), shape: x.shape().clone() })?;
         y.reshape(index.shape())
     }
 
@@ -128,6 +131,7 @@ impl Tensor {
     /// # Errors
     /// The axis is out of range; the dtypes differ or are bool; the index is not i64, has another number of dimensions, is
     /// larger than `source` or, outside of `axis`, than this tensor, or holds a negative or too large number.
+    #[track_caller]
     pub fn scatter_add(&self, axis: isize, index: &Tensor, source: &Tensor) -> Result<Tensor> {
         let at = axis_of("scatter_add", axis, self.rank())?;
         if self.dtype() != source.dtype() {
@@ -144,7 +148,7 @@ impl Tensor {
         let value = dispatch!(number "scatter_add", x.dtype(), T => {
             added::<T>(&x.value, at, &places.value, &source.value)?
         });
-        record(value, &[&x, &source], || ScatterAdd { axis: at, index: places.clone() }).reshape(self.shape())
+        record(value, &[&x, &source], || ScatterAdd { axis: at, index: places.clone() })?.reshape(self.shape())
     }
 
     /// The positions of `axis` that `index`, a vector, names; positions may repeat.
@@ -158,6 +162,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis is out of range; the index is not i64, has more than one dimension, or holds a negative or too large number.
+    #[track_caller]
     pub fn index_select(&self, axis: isize, index: &Tensor) -> Result<Tensor> {
         let (at, index, x) =
             (axis_of("index_select", axis, self.rank())?, vector("index_select", index)?, at_least_1d(self)?);
@@ -178,7 +183,7 @@ impl Tensor {
                 }
             }
         })?);
-        let y = record(value, &[&x], || IndexSelect { axis: at, index, shape: x.shape().clone() });
+        let y = record(value, &[&x], || IndexSelect { axis: at, index, shape: x.shape().clone() })?;
         if self.rank() == 0 { y.reshape(()) } else { Ok(y) }
     }
 
@@ -195,6 +200,7 @@ impl Tensor {
     /// # Errors
     /// The axis is out of range; the dtypes differ or are bool; `source` is not as this tensor with as many positions as
     /// there are indices; the index is not i64, has more than one dimension, or holds a negative or too large number.
+    #[track_caller]
     pub fn index_add(&self, axis: isize, index: &Tensor, source: &Tensor) -> Result<Tensor> {
         let (at, index) = (axis_of("index_add", axis, self.rank())?, vector("index_add", index)?);
         if self.dtype() != source.dtype() {
@@ -223,7 +229,7 @@ impl Tensor {
             }
             sum
         });
-        record(value, &[&x, &source], || IndexAdd { axis: at, index }).reshape(self.shape())
+        record(value, &[&x, &source], || IndexAdd { axis: at, index })?.reshape(self.shape())
     }
 
     /// The rows of this matrix of shape `[num_embeddings, embedding_dim]` that the indices name; the result has the shape of
@@ -240,6 +246,7 @@ impl Tensor {
     ///
     /// # Errors
     /// This is not a matrix, the indices are not i64 or out of range, or `padding_idx` is.
+    #[track_caller]
     pub fn embedding(&self, indices: &Tensor, padding_idx: Option<isize>) -> Result<Tensor> {
         let [rows, columns] = *self.dims() else {
             return Err(Error::shape("embedding", format!("the weight needs 2 dimensions, got {:?}", self.shape())));
@@ -268,6 +275,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The dtype is not i64, a number is negative or not below `num_classes`, or there is nothing to count classes from.
+    #[track_caller]
     pub fn one_hot(&self, num_classes: isize) -> Result<Tensor> {
         let classes = match usize::try_from(num_classes) {
             Ok(n) if n > 0 => n,
@@ -294,6 +302,7 @@ impl Tensor {
 }
 
 /// The indices as a contiguous vector.
+#[track_caller]
 fn vector(op: &'static str, index: &Tensor) -> Result<Tensor> {
     if index.rank() > 1 {
         return Err(Error::shape(op, format!("the index needs one dimension, got {:?}; flatten it", index.shape())));
@@ -302,6 +311,7 @@ fn vector(op: &'static str, index: &Tensor) -> Result<Tensor> {
 }
 
 /// Zeros in `shape`, without memory.
+#[track_caller]
 fn zeros(like: &Tensor, shape: &Shape) -> Result<Tensor> {
     like.scalar_like(0.0)?.expand(shape)
 }

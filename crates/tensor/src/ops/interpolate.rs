@@ -138,6 +138,7 @@ impl Tensor {
     /// The rank is not 4, a dimension other than the batch is empty, the size of the output is 0 or does not fit in memory,
     /// neither or both of size and factor are given, an option does not belong to the mode, or the dtype is not floating
     /// point (the nearest modes also take u8).
+    #[track_caller]
     pub fn interpolate(&self, options: &InterpolateOptions) -> Result<Tensor> {
         use InterpolateMode::{Area, Bicubic, Bilinear, Nearest, NearestExact};
         let op = "interpolate";
@@ -348,23 +349,25 @@ fn scattered<T: Element + Float>(y: &[T], h: &Taps, w: &Taps, x: &mut [T]) {
     }
 }
 
+#[track_caller]
 fn resample(x: &Tensor, h: &Arc<Taps>, w: &Arc<Taps>) -> Result<Tensor> {
     let source = x.value.contiguous()?;
     let shape = Shape::from([x.dims()[0], x.dims()[1], h.to(), w.to()]);
     let value = dispatch!(float "interpolate", x.dtype(), T => {
         Value::build("interpolate", &shape, |y: &mut [T]| sampled(source.slice(), h, w, y))?
     });
-    Ok(record(value, &[x], || Resample { h: h.clone(), w: w.clone() }))
+    record(value, &[x], || Resample { h: h.clone(), w: w.clone() })
 }
 
 /// The adjoint of [`resample`].
+#[track_caller]
 fn spread(g: &Tensor, h: &Arc<Taps>, w: &Arc<Taps>) -> Result<Tensor> {
     let source = g.value.contiguous()?;
     let shape = Shape::from([g.dims()[0], g.dims()[1], h.from, w.from]);
     let value = dispatch!(float "interpolate", g.dtype(), T => {
         Value::build("interpolate", &shape, |x: &mut [T]| scattered(source.slice(), h, w, x))?
     });
-    Ok(record(value, &[g], || Spread { h: h.clone(), w: w.clone() }))
+    record(value, &[g], || Spread { h: h.clone(), w: w.clone() })
 }
 
 #[derive(Debug)]

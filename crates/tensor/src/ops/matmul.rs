@@ -24,6 +24,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The inner sizes differ, the batches do not broadcast, one side is a scalar, or the dtypes differ or are not floating point.
+    #[track_caller]
     pub fn matmul(&self, rhs: &Tensor) -> Result<Tensor> {
         if self.dtype() != rhs.dtype() {
             return Err(Error::DTypes { op: "matmul", lhs: self.dtype(), rhs: rhs.dtype() });
@@ -70,6 +71,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The shapes do not fit, or the dtypes differ or are not floating point.
+    #[track_caller]
     pub fn bmm(&self, rhs: &Tensor) -> Result<Tensor> {
         let fits =
             self.rank() == 3 && rhs.rank() == 3 && self.dims()[0] == rhs.dims()[0] && self.dims()[2] == rhs.dims()[1];
@@ -91,6 +93,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The number of features differs, the bias has another shape, or the dtypes differ or are not floating point.
+    #[track_caller]
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         for other in std::iter::once(weight).chain(bias) {
             if other.dtype() != self.dtype() {
@@ -121,8 +124,8 @@ impl Tensor {
         let value =
             dispatch!(float "linear", self.dtype(), T => affine::<T>(&x.value, &weight.value, bias.map(|b| &b.value))?);
         let y = match bias {
-            Some(b) => record(value, &[&x, weight, b], || Linear { x: x.clone(), weight: weight.clone() }),
-            None => record(value, &[&x, weight], || Linear { x: x.clone(), weight: weight.clone() }),
+            Some(b) => record(value, &[&x, weight, b], || Linear { x: x.clone(), weight: weight.clone() })?,
+            None => record(value, &[&x, weight], || Linear { x: x.clone(), weight: weight.clone() })?,
         };
         let mut shape = self.shape().clone();
         shape.0[self.rank() - 1] = out;
@@ -181,9 +184,10 @@ fn batches<T: Element + Float>(a: &Value, b: &Value) -> Result<Value> {
 }
 
 /// The product of two matrices.
+#[track_caller]
 fn mm(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let value = dispatch!(float "matmul", a.dtype(), T => product::<T>(&a.value, &b.value)?);
-    Ok(record(value, &[a, b], || MatMul { a: a.clone(), b: b.clone() }))
+    record(value, &[a, b], || MatMul { a: a.clone(), b: b.clone() })
 }
 
 #[derive(Debug)]
@@ -192,15 +196,20 @@ struct MatMul {
     b: Tensor,
 }
 impl Rule for MatMul {
+    fn name(&self) -> String {
+        "matmul".into()
+    }
+
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| mm(g, &self.b.t()?), &|| mm(&self.a.t()?, g)])
     }
 }
 
 /// The products of two batches of matrices.
+#[track_caller]
 fn bmm(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let value = dispatch!(float "matmul", a.dtype(), T => batches::<T>(&a.value, &b.value)?);
-    Ok(record(value, &[a, b], || BatchMatMul { a: a.clone(), b: b.clone() }))
+    record(value, &[a, b], || BatchMatMul { a: a.clone(), b: b.clone() })
 }
 
 #[derive(Debug)]
@@ -209,6 +218,10 @@ struct BatchMatMul {
     b: Tensor,
 }
 impl Rule for BatchMatMul {
+    fn name(&self) -> String {
+        "matmul".into()
+    }
+
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| bmm(g, &self.b.transpose(1, 2)?), &|| bmm(&self.a.transpose(1, 2)?, g)])
     }

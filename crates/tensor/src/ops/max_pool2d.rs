@@ -147,6 +147,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The rank is not 3 or 4, a window does not fit, padding is more than half of the window, or the dtype is not floating point.
+    #[track_caller]
     pub fn max_pool2d(&self, options: &PoolOptions) -> Result<Tensor> {
         Ok(self.max_pool2d_with_indices(options)?.0)
     }
@@ -155,6 +156,7 @@ impl Tensor {
     ///
     /// # Errors
     /// As [`max_pool2d`](Self::max_pool2d).
+    #[track_caller]
     pub fn max_pool2d_with_indices(&self, options: &PoolOptions) -> Result<(Tensor, Tensor)> {
         let op = "max_pool2d";
         let (x, single) = batched(op, self)?;
@@ -172,6 +174,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The rank is not 3 or 4, a dimension is empty, or the dtype is not floating point.
+    #[track_caller]
     pub fn adaptive_max_pool2d(&self, output_size: impl Into<Pair>) -> Result<(Tensor, Tensor)> {
         let op = "adaptive_max_pool2d";
         let (x, single) = batched(op, self)?;
@@ -204,29 +207,32 @@ fn both_outputs<T: Element>(
     Ok((value.expect("the closure ran")?, index))
 }
 
+#[track_caller]
 fn pooled(value: Value, index: Value, x: &Tensor, single: bool) -> Result<(Tensor, Tensor)> {
-    let y = record(value, &[x], || Pick { index: index.clone(), from: x.shape().clone() });
+    let y = record(value, &[x], || Pick { index: index.clone(), from: x.shape().clone() })?;
     Ok((unbatched(y, single)?, unbatched(Tensor::plain(index), single)?))
 }
 
 /// Elements of the planes of `x` at `index`, of shape `[N, C, h, w]`.
+#[track_caller]
 fn pick(x: &Tensor, index: &Value) -> Result<Tensor> {
     let source = x.value.contiguous()?;
     let (planes, plane) = sizes(x.shape());
     let value = dispatch!(float "max_pool2d", x.dtype(), T => {
         Value::build("max_pool2d", index.shape(), |y: &mut [T]| pool::pick(planes, plane, source.slice(), index.slice(), y))?
     });
-    Ok(record(value, &[x], || Pick { index: index.clone(), from: x.shape().clone() }))
+    record(value, &[x], || Pick { index: index.clone(), from: x.shape().clone() })
 }
 
 /// Zeros of shape `to` with the elements of `g` added at `index` of each plane.
+#[track_caller]
 fn unpool(g: &Tensor, index: &Value, to: &Shape) -> Result<Tensor> {
     let source = g.value.contiguous()?;
     let (planes, plane) = sizes(to);
     let value = dispatch!(float "max_pool2d", g.dtype(), T => {
         Value::build("max_pool2d", to, |x: &mut [T]| pool::unpool(planes, plane, source.slice(), index.slice(), x))?
     });
-    Ok(record(value, &[g], || Unpool { index: index.clone() }))
+    record(value, &[g], || Unpool { index: index.clone() })
 }
 
 /// The number of planes of `[N, C, H, W]` and the elements of each.
@@ -240,6 +246,10 @@ struct Pick {
     from: Shape,
 }
 impl Rule for Pick {
+    fn name(&self) -> String {
+        "max_pool2d".into()
+    }
+
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| unpool(g, &self.index, &self.from)])
     }

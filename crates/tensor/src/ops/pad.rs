@@ -56,6 +56,7 @@ impl Tensor {
     /// `pad` has an odd length or is longer than twice the number of dimensions; more is cut off than there is; a mirrored
     /// margin is not smaller than its axis, or a wrapped one is larger; the constant is not whole beside integers; the result
     /// does not fit in memory.
+    #[track_caller]
     pub fn pad(&self, pad: &[isize], mode: PadMode) -> Result<Tensor> {
         let margins = self.margins(pad)?;
         if let PadMode::Constant(value) = mode {
@@ -107,6 +108,7 @@ impl Tensor {
         pad.chunks_exact(2).enumerate().map(margin).collect()
     }
 
+    #[track_caller]
     fn framed(&self, margins: &[Margin], value: f64) -> Result<Tensor> {
         let (mut x, mut shape) = (self.clone(), self.shape().clone());
         let mut starts = vec![0; self.rank()];
@@ -124,9 +126,10 @@ impl Tensor {
         // Refuses fractions among integers.
         self.scalar_like(value)?;
         let y = dispatch!(x.dtype(), T => framed::<T>(&x, &starts, &shape, value)?);
-        Ok(record(y, &[&x], || Framed { starts, sizes: x.shape().clone() }))
+        record(y, &[&x], || Framed { starts, sizes: x.shape().clone() })
     }
 
+    #[track_caller]
     fn extended(&self, margin: Margin, mode: PadMode) -> Result<Tensor> {
         let Margin { axis, before, after, size } = margin;
         let from = self.dims()[axis];
@@ -192,6 +195,10 @@ struct Framed {
     sizes: Shape,
 }
 impl Rule for Framed {
+    fn name(&self) -> String {
+        "pad".into()
+    }
+
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| {
             let cut = |g: Tensor, (axis, (&start, &size)): (usize, (&usize, &usize))| {

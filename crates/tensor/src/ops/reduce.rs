@@ -54,6 +54,7 @@ pub(super) fn around(shape: &Shape, axis: usize) -> (usize, usize, usize) {
 }
 
 /// A gradient in the reduced shape, seen again in the shape before.
+#[track_caller]
 pub(super) fn unreduce(g: &Tensor, kept: &Shape, full: &Shape) -> Result<Tensor> {
     g.reshape(kept)?.expand(full)
 }
@@ -98,6 +99,7 @@ impl Tensor {
     ///
     /// # Errors
     /// None for tensors that fit in memory.
+    #[track_caller]
     pub fn sum(&self) -> Result<Tensor> {
         self.sum_dim(Axes::ALL, false)
     }
@@ -106,6 +108,7 @@ impl Tensor {
     ///
     /// # Errors
     /// An axis is out of range or named twice.
+    #[track_caller]
     pub fn sum_dim(&self, axes: impl Into<Axes>, keepdim: bool) -> Result<Tensor> {
         if matches!(self.dtype(), DType::Bool | DType::U8) {
             return self.to_dtype(DType::I64)?.sum_dim(axes, keepdim);
@@ -115,13 +118,14 @@ impl Tensor {
             dispatch!(number "sum", self.dtype(), T => reduce_axes::<T>("sum", &self.value, &mask, reduce::sum)?);
         let kept = value.shape().clone();
         let value = reshaped(&value, reduced_shape(self.shape(), &mask, keepdim));
-        Ok(record(value, &[self], || Sum { kept, full: self.shape().clone() }))
+        record(value, &[self], || Sum { kept, full: self.shape().clone() })
     }
 
     /// The mean of all elements.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn mean(&self) -> Result<Tensor> {
         self.mean_dim(Axes::ALL, false)
     }
@@ -130,6 +134,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The dtype is not floating point, or an axis is out of range or named twice.
+    #[track_caller]
     pub fn mean_dim(&self, axes: impl Into<Axes>, keepdim: bool) -> Result<Tensor> {
         if !self.dtype().is_float() {
             return Err(Error::DType { op: "mean", dtype: self.dtype(), expected: "f32 or f64" });
@@ -144,6 +149,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn var(&self, correction: f64) -> Result<Tensor> {
         self.var_dim(Axes::ALL, correction, false)
     }
@@ -159,6 +165,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The dtype is not floating point, or an axis is out of range or named twice.
+    #[track_caller]
     pub fn var_dim(&self, axes: impl Into<Axes>, correction: f64, keepdim: bool) -> Result<Tensor> {
         let axes = axes.into();
         let mask = axes.reduced("var", self.rank())?;
@@ -168,13 +175,14 @@ impl Tensor {
         let value = Tensor::plain(kept).div_scalar(divisor)?.value;
         let kept = value.shape().clone();
         let value = reshaped(&value, reduced_shape(self.shape(), &mask, keepdim));
-        Ok(record(value, &[self], || Var { x: self.clone(), axes, divisor, kept }))
+        record(value, &[self], || Var { x: self.clone(), axes, divisor, kept })
     }
 
     /// The standard deviation of all elements, the root of [`var`](Self::var).
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn std(&self, correction: f64) -> Result<Tensor> {
         self.std_dim(Axes::ALL, correction, false)
     }
@@ -183,6 +191,7 @@ impl Tensor {
     ///
     /// # Errors
     /// As [`var_dim`](Self::var_dim).
+    #[track_caller]
     pub fn std_dim(&self, axes: impl Into<Axes>, correction: f64, keepdim: bool) -> Result<Tensor> {
         let var = self.var_dim(axes, correction, keepdim)?;
         // As PyTorch, the gradient is 0 where all elements are equal, although that of the root is infinite.

@@ -24,6 +24,7 @@ impl Tensor {
     ///
     /// # Errors
     /// `self` is not bool, the dtypes of `a` and `b` differ, or the shapes do not broadcast.
+    #[track_caller]
     pub fn where_cond(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         if self.dtype() != DType::Bool {
             return Err(Error::DType { op: "where", dtype: self.dtype(), expected: "a bool condition" });
@@ -33,13 +34,14 @@ impl Tensor {
         let (mask, a, b) = (self.expand(&shape)?, a.expand(&shape)?, b.expand(&shape)?);
         let mask = mask.value.contiguous()?;
         let value = dispatch!(a.dtype(), T => choose::<T>(&mask, &a.value, &b.value)?);
-        Ok(record(value, &[&a, &b], || Where { mask }))
+        record(value, &[&a, &b], || Where { mask })
     }
 
     /// `value` where `mask` is true, else the element; the mask is broadcast to the tensor.
     ///
     /// # Errors
     /// `mask` is not bool or does not broadcast, or the tensor holds integers and `value` is not whole.
+    #[track_caller]
     pub fn masked_fill(&self, mask: &Tensor, value: f64) -> Result<Tensor> {
         if mask.dtype() != DType::Bool {
             return Err(Error::DType { op: "masked_fill", dtype: mask.dtype(), expected: "a bool mask" });
@@ -74,6 +76,10 @@ struct Where {
     mask: Value,
 }
 impl Rule for Where {
+    fn name(&self) -> String {
+        "where_cond".into()
+    }
+
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         let mask = Tensor::plain(self.mask.clone());
         let zero = g.scalar_like(0.0)?;

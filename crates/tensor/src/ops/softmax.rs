@@ -9,7 +9,7 @@ use crate::DType;
 use crate::dtype::dispatch;
 use crate::error::Result;
 use crate::shape::{Axes, Shape, axis_of};
-use crate::tape::{Cx, Grads, Rule, Tensor, no_grad, record};
+use crate::tape::{Cx, Grads, Rule, Tensor, no_grad_guard, record};
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::{OpSpec, Sample, numbers};
 use crate::value::Value;
@@ -26,9 +26,10 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis is out of range, or the dtype is not floating point.
+    #[track_caller]
     pub fn softmax(&self, axis: isize) -> Result<Tensor> {
         let (at, y) = self.normalise("softmax", axis, false)?;
-        Ok(record(y.clone(), &[self], || Softmax { axis: at, y }))
+        record(y.clone(), &[self], || Softmax { axis: at, y })
     }
 
     /// `x - log(sum(exp(x)))` along an axis: the logarithm of [`softmax`](Self::softmax), exact for small probabilities.
@@ -42,9 +43,10 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis is out of range, or the dtype is not floating point.
+    #[track_caller]
     pub fn log_softmax(&self, axis: isize) -> Result<Tensor> {
         let (at, y) = self.normalise("log_softmax", axis, true)?;
-        Ok(record(y.clone(), &[self], || LogSoftmax { axis: at, y }))
+        record(y.clone(), &[self], || LogSoftmax { axis: at, y })
     }
 
     fn normalise(&self, op: &'static str, axis: isize, log: bool) -> Result<(isize, Value)> {
@@ -69,6 +71,7 @@ impl Tensor {
     ///
     /// # Errors
     /// An axis is out of range or named twice.
+    #[track_caller]
     pub fn logsumexp(&self, axes: impl Into<Axes>, keepdim: bool) -> Result<Tensor> {
         if !self.dtype().is_float() {
             return self.to_dtype(DType::F32)?.logsumexp(axes, keepdim);
@@ -76,21 +79,27 @@ impl Tensor {
         let axes = axes.into();
         let mask = axes.reduced("logsumexp", self.rank())?;
         let kept = reduced_shape(self.shape(), &mask, true);
-        let y = no_grad(|| -> Result<Tensor> {
-            let x = self.detach();
-            if x.numel() == 0 {
-                return x.sum_dim(axes, true)?.log();
-            }
-            // An infinite maximum is not subtracted: inf - inf would be NaN.
-            let largest = x.amax_dim(axes.clone(), true)?;
-            let infinite = largest.abs()?.eq_scalar(f64::INFINITY)?;
-            let shift = largest.masked_fill(&infinite, 0.0)?;
-            x.sub(&shift)?.exp()?.sum_dim(axes, true)?.log()?.add(&shift)
-        })?;
+        let y = {
+            let _off = no_grad_guard();
+            shifted_log_sum(&self.detach(), axes)?
+        };
         let y = y.value.contiguous()?;
-        let kept_y = record(y.clone(), &[self], || LogSumExp { x: self.clone(), y, kept });
+        let kept_y = record(y.clone(), &[self], || LogSumExp { x: self.clone(), y, kept })?;
         if keepdim { Ok(kept_y) } else { kept_y.reshape(reduced_shape(self.shape(), &mask, false)) }
     }
+}
+
+/// `log(sum(exp(x)))` over axes that stay with size 1.
+#[track_caller]
+fn shifted_log_sum(x: &Tensor, axes: Axes) -> Result<Tensor> {
+    if x.numel() == 0 {
+        return x.sum_dim(axes, true)?.log();
+    }
+    // An infinite maximum is not subtracted: inf - inf would be NaN.
+    let largest = x.amax_dim(axes.clone(), true)?;
+    let infinite = largest.abs()?.eq_scalar(f64::INFINITY)?;
+    let shift = largest.masked_fill(&infinite, 0.0)?;
+    x.sub(&shift)?.exp()?.sum_dim(axes, true)?.log()?.add(&shift)
 }
 
 #[derive(Debug)]
@@ -127,6 +136,10 @@ struct LogSumExp {
     kept: Shape,
 }
 impl Rule for LogSumExp {
+    fn name(&self) -> String {
+        "logsumexp".into()
+    }
+
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         // g exp(x - y)
         cx.each([&|| unreduce(g, &self.kept, self.x.shape())?.mul(&self.x.sub(&cx.output(&self.y))?.exp()?)])

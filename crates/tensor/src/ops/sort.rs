@@ -36,6 +36,7 @@ fn ranked<T: Element>(x: &[T], (outer, n, inner): (usize, usize, usize), descend
     }
 }
 
+#[track_caller]
 fn positions(op: &'static str, x: &Tensor, axis: usize, descending: bool) -> Result<Tensor> {
     let (source, geometry) = (x.value.contiguous()?, around(x.shape(), axis));
     let value = dispatch!(x.dtype(), T => {
@@ -57,6 +58,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis is out of range.
+    #[track_caller]
     pub fn sort(&self, axis: isize, descending: bool) -> Result<(Tensor, Tensor)> {
         let index = positions("sort", self, axis_of("sort", axis, self.rank())?, descending)?;
         Ok((self.gather(axis, &index)?, index))
@@ -74,6 +76,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis is out of range, or `k` is larger than it.
+    #[track_caller]
     pub fn topk(&self, k: usize, axis: isize, largest: bool) -> Result<(Tensor, Tensor)> {
         let at = axis_of("topk", axis, self.rank())?;
         let size = self.dims().get(at).copied().unwrap_or(1);

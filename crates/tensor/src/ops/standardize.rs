@@ -29,6 +29,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The rank is below 2, weight or bias is not `[C]`, or the dtypes differ or are not floating point.
+    #[track_caller]
     pub fn standardize(
         &self,
         weight: Option<&Tensor>,
@@ -56,7 +57,7 @@ impl Tensor {
         let outside = |values: Vec<f64>| Tensor::from_vec(values, extent.channels)?.to_dtype(self.dtype());
         let inputs: Vec<&Tensor> = std::iter::once(self).chain(weight).chain(bias).collect();
         let rule = || Standardize { x: self.clone(), weight: weight.cloned(), bias: bias.is_some(), eps, statistics };
-        Ok((record(value, &inputs, rule), outside(mean)?, outside(var)?))
+        Ok((record(value, &inputs, rule)?, outside(mean)?, outside(var)?))
     }
 
     /// `x * scale[c] + shift[c]` for each channel of `[N, C, ...]`, in one pass.
@@ -71,6 +72,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The rank is below 2, scale or shift is not `[C]`, or the dtypes differ or are not floating point.
+    #[track_caller]
     pub fn channel_affine(&self, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
         let op = "channel_affine";
         let extent = extent(op, self, &[("scale", Some(scale)), ("shift", Some(shift))])?;
@@ -80,7 +82,7 @@ impl Tensor {
             let lines: Vec<[T; 3]> = pairs.map(|(scale, shift)| [T::default(), scale, shift]).collect();
             Value::build(op, self.shape(), |y: &mut [T]| norm::affine(x.slice(), &lines, extent, y))?
         });
-        Ok(record(value, &[self, scale, shift], || ChannelAffine { x: self.clone(), scale: scale.clone() }))
+        record(value, &[self, scale, shift], || ChannelAffine { x: self.clone(), scale: scale.clone() })
     }
 }
 
@@ -121,6 +123,7 @@ fn others(rank: usize) -> Vec<isize> {
 }
 
 /// `[C]` in the shape `[1, C, 1, ...]`.
+#[track_caller]
 fn beside(coefficients: &Tensor, rank: usize) -> Result<Tensor> {
     let mut shape = vec![1; rank];
     shape[1] = coefficients.numel();
@@ -164,6 +167,7 @@ impl Standardize {
     }
 
     /// The same gradients as part of the graph.
+    #[track_caller]
     fn recorded(&self, g: &Tensor, extent: Channels) -> Result<[Tensor; 3]> {
         let (x, over) = (&self.x, others(self.x.rank()));
         let n = (extent.outer * extent.inner) as f64;

@@ -21,12 +21,13 @@ impl Tensor {
     ///
     /// # Errors
     /// The dtype is not a number.
+    #[track_caller]
     pub fn neg(&self) -> Result<Tensor> {
         if !self.dtype().is_float() {
             return self.scalar_like(0.0)?.sub(self);
         }
         let y = apply("neg", Unary::Neg, self)?;
-        Ok(record(y, &[self], || Neg))
+        record(y, &[self], || Neg)
     }
 
     /// `|x|`, element by element. The gradient at 0 is 0.
@@ -39,51 +40,56 @@ impl Tensor {
     ///
     /// # Errors
     /// The dtype is not a number.
+    #[track_caller]
     pub fn abs(&self) -> Result<Tensor> {
         if !self.dtype().is_float() {
             return self.maximum(&self.neg()?);
         }
         let y = apply("abs", Unary::Abs, self)?;
-        Ok(record(y, &[self], || Abs { x: self.clone() }))
+        record(y, &[self], || Abs { x: self.clone() })
     }
 
     /// `x * x`, element by element.
     ///
     /// # Errors
     /// The dtype is not a number.
+    #[track_caller]
     pub fn square(&self) -> Result<Tensor> {
         if !self.dtype().is_float() {
             return self.mul(self);
         }
         let y = apply("square", Unary::Square, self)?;
-        Ok(record(y, &[self], || Square { x: self.clone() }))
+        record(y, &[self], || Square { x: self.clone() })
     }
 
     /// The square root of each element; NaN for negative ones.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn sqrt(&self) -> Result<Tensor> {
         let y = apply("sqrt", Unary::Sqrt, self)?;
-        Ok(record(y.clone(), &[self], || Sqrt { y }))
+        record(y.clone(), &[self], || Sqrt { y })
     }
 
     /// `1 / sqrt(x)`, element by element.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn rsqrt(&self) -> Result<Tensor> {
         let y = apply("rsqrt", Unary::Rsqrt, self)?;
-        Ok(record(y.clone(), &[self], || Rsqrt { y }))
+        record(y.clone(), &[self], || Rsqrt { y })
     }
 
     /// `1 / x`, element by element.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn reciprocal(&self) -> Result<Tensor> {
         let y = apply("reciprocal", Unary::Reciprocal, self)?;
-        Ok(record(y.clone(), &[self], || Reciprocal { y }))
+        record(y.clone(), &[self], || Reciprocal { y })
     }
 
     /// `e` to the power of each element.
@@ -98,104 +104,116 @@ impl Tensor {
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn exp(&self) -> Result<Tensor> {
         let y = apply("exp", Unary::Exp, self)?;
-        Ok(record(y.clone(), &[self], || Exp { y }))
+        record(y.clone(), &[self], || Exp { y })
     }
 
     /// `exp(x) - 1`, exact near 0.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn expm1(&self) -> Result<Tensor> {
         let y = apply("expm1", Unary::Expm1, self)?;
-        Ok(record(y.clone(), &[self], || Expm1 { y }))
+        record(y.clone(), &[self], || Expm1 { y })
     }
 
     /// The natural logarithm of each element.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn log(&self) -> Result<Tensor> {
         let y = apply("log", Unary::Ln, self)?;
-        Ok(record(y, &[self], || Log { x: self.clone() }))
+        record(y, &[self], || Log { x: self.clone() })
     }
 
     /// `log(1 + x)`, exact near 0.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn log1p(&self) -> Result<Tensor> {
         let y = apply("log1p", Unary::Log1p, self)?;
-        Ok(record(y, &[self], || Log1p { x: self.clone() }))
+        record(y, &[self], || Log1p { x: self.clone() })
     }
 
     /// The sine of each element, in radians.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn sin(&self) -> Result<Tensor> {
         let y = apply("sin", Unary::Sin, self)?;
-        Ok(record(y, &[self], || Sin { x: self.clone() }))
+        record(y, &[self], || Sin { x: self.clone() })
     }
 
     /// The cosine of each element, in radians.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn cos(&self) -> Result<Tensor> {
         let y = apply("cos", Unary::Cos, self)?;
-        Ok(record(y, &[self], || Cos { x: self.clone() }))
+        record(y, &[self], || Cos { x: self.clone() })
     }
 
     /// The hyperbolic tangent of each element.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn tanh(&self) -> Result<Tensor> {
         let y = apply("tanh", Unary::Tanh, self)?;
-        Ok(record(y.clone(), &[self], || Tanh { y }))
+        record(y.clone(), &[self], || Tanh { y })
     }
 
     /// The error function `2/sqrt(pi) * integral of exp(-t^2) from 0 to x`.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn erf(&self) -> Result<Tensor> {
         let y = apply("erf", Unary::Erf, self)?;
-        Ok(record(y, &[self], || Erf { x: self.clone() }))
+        record(y, &[self], || Erf { x: self.clone() })
     }
 
     /// -1, 0 or 1 by the sign of each element; NaN stays NaN. The gradient is 0.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn sign(&self) -> Result<Tensor> {
-        Ok(record(apply("sign", Unary::Sign, self)?, &[self], || Step))
+        record(apply("sign", Unary::Sign, self)?, &[self], || Step)
     }
 
     /// The largest whole number not above each element. The gradient is 0.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn floor(&self) -> Result<Tensor> {
-        Ok(record(apply("floor", Unary::Floor, self)?, &[self], || Step))
+        record(apply("floor", Unary::Floor, self)?, &[self], || Step)
     }
 
     /// The smallest whole number not below each element. The gradient is 0.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn ceil(&self) -> Result<Tensor> {
-        Ok(record(apply("ceil", Unary::Ceil, self)?, &[self], || Step))
+        record(apply("ceil", Unary::Ceil, self)?, &[self], || Step)
     }
 
     /// The nearest whole number, halves to the even one. The gradient is 0.
     ///
     /// # Errors
     /// The dtype is not floating point.
+    #[track_caller]
     pub fn round(&self) -> Result<Tensor> {
-        Ok(record(apply("round", Unary::Round, self)?, &[self], || Step))
+        record(apply("round", Unary::Round, self)?, &[self], || Step)
     }
 }
 
@@ -209,10 +227,11 @@ impl Rule for Step {
 }
 
 /// `g * (1 - y^2)` in one pass.
+#[track_caller]
 fn tanh_grad(g: &Tensor, y: &Tensor) -> Result<Tensor> {
     let value =
         dispatch!(float "tanh", g.dtype(), T => Value::binary::<T>("tanh", Binary::TanhGrad, &g.value, &y.value)?);
-    Ok(record(value, &[g, y], || TanhGrad { g: g.clone(), y: y.clone() }))
+    record(value, &[g, y], || TanhGrad { g: g.clone(), y: y.clone() })
 }
 
 #[derive(Debug)]

@@ -19,6 +19,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The rank is not 3 or 4, a size is 0, or the window does not fit.
+    #[track_caller]
     pub fn unfold(
         &self,
         kernel_size: impl Into<Pair>,

@@ -1,18 +1,21 @@
 //! Views: other shapes, orders and parts of the same memory. Each family holds its own adjoint:
 //! reshape ↔ reshape, permute ↔ inverse permute, expand ↔ sum, slice ↔ embed.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use crate::dtype::{Element, dispatch};
 use crate::error::{Error, Result};
 use crate::layout::{Layout, Reshape, clamp_range};
 use crate::shape::{Axes, Shape, axis_of};
-use crate::tape::{Cx, Grads, Rule, Tensor, record};
+use crate::tape::{Cx, Grads, Rule, Tensor, attach, record};
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::{OpSpec, Sample, indices, numbers};
 use crate::value::{Value, copy_into};
 
 impl Tensor {
+    #[track_caller]
     fn reshaped(&self, shape: &Shape) -> Result<Tensor> {
         if shape == self.shape() {
             return Ok(self.clone());
@@ -24,7 +27,7 @@ impl Tensor {
                 copy.with_layout(Layout::contiguous(shape.clone()))
             }
         };
-        Ok(record(value, &[self], || ReshapeRule { from: self.shape().clone() }))
+        record(value, &[self], || ReshapeRule { from: self.shape().clone() })
     }
 
     /// The same elements in another shape; one size may be -1. Copies only if the strides leave no other way.
@@ -38,6 +41,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The number of elements differs.
+    #[track_caller]
     pub fn reshape(&self, shape: impl Into<Reshape>) -> Result<Tensor> {
         self.reshaped(&shape.into().resolve("reshape", self.shape())?)
     }
@@ -46,6 +50,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The number of elements differs, or the strides do not allow a view.
+    #[track_caller]
     pub fn view(&self, shape: impl Into<Reshape>) -> Result<Tensor> {
         let shape = shape.into().resolve("view", self.shape())?;
         if self.value.layout.reshape(&shape).is_none() {
@@ -69,6 +74,7 @@ impl Tensor {
     ///
     /// # Errors
     /// An axis is out of range, or `start` lies behind `end`.
+    #[track_caller]
     pub fn flatten(&self, start: isize, end: isize) -> Result<Tensor> {
         let (a, b) = (axis_of("flatten", start, self.rank())?, axis_of("flatten", end, self.rank())?);
         if a > b {
@@ -97,6 +103,7 @@ impl Tensor {
     ///
     /// # Errors
     /// `axes` does not name each dimension once.
+    #[track_caller]
     pub fn permute(&self, axes: impl Into<Axes>) -> Result<Tensor> {
         let axes = axes.into();
         let order = axes.list("permute", self.rank())?;
@@ -110,15 +117,17 @@ impl Tensor {
         Ok(self.permuted(&order))
     }
 
+    #[track_caller]
     fn permuted(&self, order: &[usize]) -> Tensor {
         let value = self.value.with_layout(self.value.layout.permute(order));
-        record(value, &[self], || Permute { order: SmallVec::from_slice(order) })
+        attach(value, &[self], || Arc::new(Permute { order: SmallVec::from_slice(order) }))
     }
 
     /// Exchanges two dimensions.
     ///
     /// # Errors
     /// An axis is out of range.
+    #[track_caller]
     pub fn transpose(&self, a: isize, b: isize) -> Result<Tensor> {
         let (a, b) = (axis_of("transpose", a, self.rank())?, axis_of("transpose", b, self.rank())?);
         if a == b {
@@ -133,6 +142,7 @@ impl Tensor {
     ///
     /// # Errors
     /// There are more than two dimensions.
+    #[track_caller]
     pub fn t(&self) -> Result<Tensor> {
         match self.rank() {
             0 | 1 => Ok(self.clone()),
@@ -152,6 +162,7 @@ impl Tensor {
     ///
     /// # Errors
     /// A dimension that is not 1 differs, the new shape has fewer dimensions, or -1 stands for a new dimension.
+    #[track_caller]
     pub fn expand(&self, shape: impl Into<Reshape>) -> Result<Tensor> {
         let wanted = shape.into().0;
         let fail = |why: &str| {
@@ -175,18 +186,20 @@ impl Tensor {
         }
         shape.checked_numel("expand")?;
         let value = self.value.with_layout(self.value.layout.expand(&shape));
-        Ok(record(value, &[self], || Expand { from: self.shape().clone() }))
+        record(value, &[self], || Expand { from: self.shape().clone() })
     }
 
     /// [`expand`](Self::expand) under NumPy's name.
     ///
     /// # Errors
     /// As [`expand`](Self::expand).
+    #[track_caller]
     pub fn broadcast_to(&self, shape: impl Into<Reshape>) -> Result<Tensor> {
         self.expand(shape)
     }
 
     /// Sums over what [`expand`](Self::expand) repeated to get from `shape` to this one.
+    #[track_caller]
     pub(crate) fn sum_to(&self, shape: &Shape) -> Result<Tensor> {
         let lead = self.rank() - shape.len();
         let axes: Vec<isize> = (0..self.rank())
@@ -197,15 +210,17 @@ impl Tensor {
     }
 
     /// `count` positions of `axis` from `start` on, `step` apart; all known to fit.
+    #[track_caller]
     pub(crate) fn sliced(&self, axis: usize, start: usize, count: usize, step: usize) -> Tensor {
         let value = self.value.with_layout(self.value.layout.slice(axis, start, count, step));
-        record(value, &[self], || Slice { axis, start, step, size: self.dims()[axis] })
+        attach(value, &[self], || Arc::new(Slice { axis, start, step, size: self.dims()[axis] }))
     }
 
     /// `len` positions of an axis from `start` on, which may count from the end.
     ///
     /// # Errors
     /// The axis or a position is out of range.
+    #[track_caller]
     pub fn narrow(&self, axis: isize, start: isize, len: usize) -> Result<Tensor> {
         let at = axis_of("narrow", axis, self.rank())?;
         let size = *self.dims().get(at).ok_or(Error::Axis { op: "narrow", axis, rank: 0 })?;
@@ -229,6 +244,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis is out of range or `step` is 0.
+    #[track_caller]
     pub fn slice(&self, axis: isize, start: isize, end: Option<isize>, step: usize) -> Result<Tensor> {
         let at = axis_of("slice", axis, self.rank())?;
         let size = *self.dims().get(at).ok_or(Error::Axis { op: "slice", axis, rank: 0 })?;
@@ -243,6 +259,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis or the position is out of range.
+    #[track_caller]
     pub fn select(&self, axis: isize, index: isize) -> Result<Tensor> {
         let at = axis_of("select", axis, self.rank())?;
         let size = *self.dims().get(at).ok_or(Error::Axis { op: "select", axis, rank: 0 })?;
@@ -252,13 +269,14 @@ impl Tensor {
         }
         let row = self.sliced(at, position as usize, 1, 1);
         let value = row.value.with_layout(row.value.layout.remove(at));
-        Ok(record(value, &[&row], || ReshapeRule { from: row.shape().clone() }))
+        record(value, &[&row], || ReshapeRule { from: row.shape().clone() })
     }
 
     /// Removes dimensions of size 1: all of them with `()`, or those named (others than 1 stay).
     ///
     /// # Errors
     /// An axis is out of range or named twice.
+    #[track_caller]
     pub fn squeeze(&self, axes: impl Into<Axes>) -> Result<Tensor> {
         let mask = axes.into().mask("squeeze", self.rank())?;
         let kept = self.dims().iter().zip(&mask).filter(|&(&size, &named)| !(named && size == 1));
@@ -269,10 +287,11 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis is out of range.
+    #[track_caller]
     pub fn unsqueeze(&self, axis: isize) -> Result<Tensor> {
         let at = axis_of("unsqueeze", axis, self.rank() + 1)?;
         let value = self.value.with_layout(self.value.layout.insert(at));
-        Ok(record(value, &[self], || ReshapeRule { from: self.shape().clone() }))
+        record(value, &[self], || ReshapeRule { from: self.shape().clone() })
     }
 
     /// Windows of `size` along an axis, `step` apart: the axis counts the windows, a new last axis lies inside of them.
@@ -287,6 +306,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis is out of range, `size` is larger than it, or `step` is 0.
+    #[track_caller]
     pub fn unfold_dim(&self, axis: isize, size: usize, step: usize) -> Result<Tensor> {
         let at = axis_of("unfold", axis, self.rank())?;
         let length = *self.dims().get(at).ok_or(Error::Axis { op: "unfold", axis, rank: 0 })?;
@@ -295,18 +315,19 @@ impl Tensor {
             return Err(Error::argument("unfold", message));
         }
         let value = self.value.with_layout(self.value.layout.windows(at, size, step));
-        Ok(record(value, &[self], || Unfold { axis: at, step, length }))
+        record(value, &[self], || Unfold { axis: at, step, length })
     }
 
     /// The same elements in row-major order; copies only if they are not.
     ///
     /// # Errors
     /// The copy does not fit in memory.
+    #[track_caller]
     pub fn contiguous(&self) -> Result<Tensor> {
         if self.is_contiguous() {
             return Ok(self.clone());
         }
-        Ok(record(self.value.copy()?, &[self], || ReshapeRule { from: self.shape().clone() }))
+        record(self.value.copy()?, &[self], || ReshapeRule { from: self.shape().clone() })
     }
 }
 
@@ -358,12 +379,13 @@ impl Rule for Slice {
 }
 
 /// The adjoint of a slice: zeros along `axis` to `size`, with `x` at the positions that the slice took.
+#[track_caller]
 pub(super) fn embed(x: &Tensor, axis: usize, start: usize, step: usize, size: usize) -> Result<Tensor> {
     let count = x.dims()[axis];
     let mut shape = x.shape().clone();
     shape.0[axis] = size;
     let value = dispatch!(x.dtype(), T => embedded::<T>(x, &shape, axis, start, step)?);
-    Ok(record(value, &[x], || Embed { axis, start, step, count }))
+    record(value, &[x], || Embed { axis, start, step, count })
 }
 
 fn embedded<T: Element>(x: &Tensor, shape: &Shape, axis: usize, start: usize, step: usize) -> Result<Value> {

@@ -61,6 +61,7 @@ impl Window {
 }
 
 /// The input as a batch `[N, C, H, W]`, and whether it was a single `[C, H, W]`.
+#[track_caller]
 pub(super) fn batched(op: &'static str, x: &Tensor) -> Result<(Tensor, bool)> {
     match x.rank() {
         4 => Ok((x.clone(), false)),
@@ -78,6 +79,7 @@ pub(super) fn batched(op: &'static str, x: &Tensor) -> Result<(Tensor, bool)> {
 }
 
 /// Takes the batch dimension away again.
+#[track_caller]
 pub(super) fn unbatched(y: Tensor, single: bool) -> Result<Tensor> {
     if single { y.squeeze(0) } else { Ok(y) }
 }
