@@ -22,6 +22,11 @@ pub fn all() -> impl Iterator<Item = &'static OpSpec> {
     crate::ops::ALL.iter().copied().flatten()
 }
 
+/// The types of the rules that backward passes of this process have run, with their paths.
+pub fn rules_run() -> Vec<&'static str> {
+    crate::tape::lock(&crate::tape::RULES_RUN).iter().copied().collect()
+}
+
 type Call = Arc<dyn Fn(&[Tensor]) -> Result<Tensor> + Send + Sync>;
 
 /// One call of an operator. Floating inputs are f64.

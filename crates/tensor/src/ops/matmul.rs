@@ -249,8 +249,11 @@ impl Rule for Linear {
 }
 
 #[cfg(any(test, feature = "testing"))]
-pub(super) const SPECS: &[crate::testing::OpSpec] =
-    &[crate::testing::OpSpec { name: "matmul", samples }, crate::testing::OpSpec { name: "linear", samples: linears }];
+pub(super) const SPECS: &[crate::testing::OpSpec] = &[
+    crate::testing::OpSpec { name: "matmul", samples },
+    crate::testing::OpSpec { name: "bmm", samples: batched },
+    crate::testing::OpSpec { name: "linear", samples: linears },
+];
 
 #[cfg(any(test, feature = "testing"))]
 fn samples() -> Vec<crate::testing::Sample> {
@@ -270,6 +273,20 @@ fn samples() -> Vec<crate::testing::Sample> {
         case("nothing to sum", &[2, 0], &[0, 3]),
         case("empty", &[0, 2], &[2, 3]),
         case("beyond a tile", &[33, 17], &[17, 35]).order(0),
+    ]
+}
+
+#[cfg(any(test, feature = "testing"))]
+fn batched() -> Vec<crate::testing::Sample> {
+    use crate::testing::{Sample, numbers};
+    let case = |label, a: [usize; 3], b: [usize; 3]| {
+        Sample::new(label, vec![numbers(a, 1), numbers(b, 2)], |t| t[0].bmm(&t[1])).oracle(|t| plain(&t[0], &t[1]))
+    };
+    vec![
+        case("batches", [2, 3, 4], [2, 4, 2]),
+        case("one batch", [1, 2, 3], [1, 3, 5]),
+        case("nothing to sum", [2, 2, 0], [2, 0, 3]),
+        case("no batches", [0, 2, 3], [0, 3, 2]),
     ]
 }
 

@@ -290,6 +290,9 @@ fn samples() -> Vec<crate::testing::Sample> {
         case("empty batch", &[0, 2, 4, 4], o(2)),
     ];
     let tied = Tensor::full([1, 1, 4, 4], 1f64).expect("sixteen numbers");
+    let positions = move |t: &[Tensor]| Ok(t[0].max_pool2d_with_indices(&o(2))?.1);
+    let firsts = |_: &[Tensor]| Tensor::from_slice(&[0i64, 2, 8, 10], [1, 1, 2, 2]);
+    all.push(Sample::new("positions of ties", vec![tied.clone()], positions).oracle(firsts).order(0));
     all.push(Sample::new("ties", vec![tied], move |t| t[0].max_pool2d(&o(2))).order(0));
     all
 }
