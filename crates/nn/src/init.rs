@@ -54,6 +54,10 @@ pub fn calculate_gain(nonlinearity: Nonlinearity, param: Option<f64>) -> f64 {
 /// # Errors
 /// There are fewer dimensions.
 pub fn fan_in_and_fan_out(weight: &Parameter) -> Result<(usize, usize)> {
+    if weight.is_lazy() {
+        let message = format!("the parameter has open sizes (0), {:?}; materialize its module first", weight.shape());
+        return Err(Error::argument("init", message));
+    }
     let shape = weight.shape();
     match shape.split_first_chunk::<2>() {
         Some(([outputs, inputs], window)) => {
@@ -202,6 +206,33 @@ pub(crate) fn weight_and_bias(
     let bias = Parameter::new(Tensor::zeros(size)?)?;
     uniform_(&bias, -bound, bound)?;
     Ok((weight, Some(bias)))
+}
+
+/// [`weight_and_bias`] without values yet: sizes of 0 are open.
+pub(crate) fn lazy_weight_and_bias(
+    op: &'static str,
+    shape: &[usize],
+    bias: Option<usize>,
+) -> Result<(Parameter, Option<Parameter>)> {
+    if shape.iter().filter(|&&size| size > 0).try_fold(1usize, |n, &size| n.checked_mul(size)).is_none() {
+        return Err(Error::TooLarge { op, shape: shape.to_vec() });
+    }
+    Ok((Parameter::lazy(shape)?, bias.map(|size| Parameter::lazy(&[size])).transpose()?))
+}
+
+/// Gives those that are lazy the values that [`weight_and_bias`] gives.
+pub(crate) fn materialize(
+    op: &'static str,
+    weight: &Parameter,
+    bias: Option<&Parameter>,
+    shape: &[usize],
+) -> Result<()> {
+    let (first, second) = weight_and_bias(op, shape, bias.map(|bias| bias.shape()[0]))?;
+    weight.materialize(&first.tensor())?;
+    match bias.zip(second) {
+        Some((bias, second)) => bias.materialize(&second.tensor()),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use std::any::Any;
 use std::panic::Location;
 use std::sync::Arc;
 
-use tensor::{DType, Parameter, Result, State, Tensor, called_from};
+use tensor::{DType, Parameter, Result, Shape, State, Tensor, called_from, no_grad};
 
 use crate::hooks::{self, Hook, HookHandle, Hooks};
 use crate::label::{Label, Walk};
 use crate::state::{self, Entry, LoadReport, collect};
-use crate::training::Training;
+use crate::training::{Evaluation, Training};
 use crate::tree::{self, AsModule};
 
 /// Walks through a module. Each method does nothing unless it is written.
@@ -357,9 +357,9 @@ pub trait Module: AsModule {
         self.parameters().iter().for_each(|parameter| parameter.requires_grad_(on));
     }
 
-    /// The number of learned numbers, shared ones once.
+    /// The number of learned numbers, shared ones once; those of lazy layers are not there yet.
     fn num_parameters(&self) -> usize {
-        self.parameters().iter().map(|parameter| parameter.shape().numel()).sum()
+        self.parameters().iter().filter(|p| !p.is_lazy()).map(|parameter| parameter.shape().numel()).sum()
     }
 
     /// Converts all floating-point parameters and buffers in place. Gradients are forgotten.
@@ -416,6 +416,26 @@ pub trait Forward: Module {
             Walk::through(self, "");
         }
         result
+    }
+
+    /// Runs the module once on zeros of this shape, so that lazy layers inside take their sizes; gives the shape of the
+    /// result. It runs in evaluation and without gradients: running statistics and switches stay as they are.
+    ///
+    /// ```
+    /// use gabor_nn::{Flatten, Forward, LazyBatchNorm2d, LazyConv2d, LazyLinear, Module, ReLU, seq};
+    /// let net = seq![LazyConv2d::new(6, 5), LazyBatchNorm2d::new(), ReLU, Flatten, LazyLinear::new(10)]?;
+    /// assert_eq!(net.materialize(&[1, 1, 28, 28])?.to_vec(), [1, 10]);
+    /// assert_eq!(net.num_parameters(), 6 * 25 + 6 + 2 * 6 + 10 * 6 * 24 * 24 + 10);
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), for such an input.
+    fn materialize(&self, shape: &[usize]) -> Result<Shape> {
+        let dtype = self.parameters().first().map_or(DType::F32, Parameter::dtype);
+        let x = Tensor::zeros(shape)?.to_dtype(dtype)?;
+        let _evaluation = Evaluation::of(self);
+        Ok(no_grad(|| self.call(&x))?.shape().clone())
     }
 
     /// Whether the options of the layer make sense. A [`Sequential`](crate::Sequential) asks when the layer is put in.

@@ -23,8 +23,27 @@ impl Entry {
         }
     }
 
-    fn set(&self, value: &Tensor) -> Result<()> {
+    fn is_lazy(&self) -> bool {
         match self {
+            Entry::Parameter(parameter) => parameter.is_lazy(),
+            Entry::State(state) => state.is_lazy(),
+        }
+    }
+
+    /// Whether a tensor of these sizes can be loaded. A lazy entry takes its open sizes, which are 0, from the tensor.
+    fn takes(&self, dims: &[usize]) -> bool {
+        let own = self.tensor();
+        let fits = |(&own, &other): (&usize, &usize)| own == other || own == 0 && other > 0;
+        own.dims() == dims || self.is_lazy() && own.rank() == dims.len() && own.dims().iter().zip(dims).all(fits)
+    }
+
+    fn set(&self, value: &Tensor) -> Result<()> {
+        // The state of a layer that was lazy itself leaves this one as it is.
+        let open = self.is_lazy() && self.tensor().numel() == 0 && value.numel() == 0;
+        match self {
+            _ if open => Ok(()),
+            Entry::Parameter(parameter) if parameter.is_lazy() => parameter.materialize(value),
+            Entry::State(state) if state.is_lazy() => state.materialize(value),
             Entry::Parameter(parameter) => parameter.set(value),
             Entry::State(state) => state.set(value),
         }
@@ -152,7 +171,7 @@ pub(crate) fn load(own: &[(String, Entry)], state: &[(String, Tensor)], strict: 
     for (name, entry) in own {
         match given.get(name.as_str()) {
             None => missing.push(name.clone()),
-            Some(tensor) if tensor.shape() != entry.tensor().shape() => misshapen.push((name, *tensor, entry)),
+            Some(tensor) if !entry.takes(tensor.dims()) => misshapen.push((name, *tensor, entry)),
             Some(tensor) => values.push((entry, tensor.detach().to_dtype(entry.tensor().dtype())?)),
         }
     }

@@ -49,3 +49,27 @@ impl Module for Training {
         false
     }
 }
+
+/// Evaluation for as long as this lives; then every switch is as before.
+pub(crate) struct Evaluation(Vec<(Training, bool)>);
+
+impl Evaluation {
+    pub(crate) fn of<M: Module + ?Sized>(module: &M) -> Self {
+        let mut switches = Evaluation(Vec::new());
+        module.visit(&mut switches);
+        switches.0.iter().for_each(|(training, _)| training.set(false));
+        switches
+    }
+}
+
+impl Visitor for Evaluation {
+    fn training(&mut self, training: &Training) {
+        self.0.push((training.clone(), training.get()));
+    }
+}
+
+impl Drop for Evaluation {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|(training, on)| training.set(*on));
+    }
+}

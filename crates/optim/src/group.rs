@@ -275,6 +275,13 @@ fn distinct(op: &'static str, groups: &[Group]) -> Result<()> {
     let mut seen = std::collections::HashMap::new();
     for (g, group) in groups.iter().enumerate() {
         for (i, parameter) in group.parameters.iter().enumerate() {
+            if parameter.is_lazy() {
+                let message = format!(
+                    "{} has open sizes (0), its layer is lazy; call net.materialize(&[1, 1, 28, 28]), with the shape of your input, or run a batch first",
+                    described(parameter)
+                );
+                return Err(Error::argument(op, message));
+            }
             if let Some((h, j)) = seen.insert(parameter.id(), (g, i)) {
                 return Err(Error::argument(
                     op,

@@ -172,3 +172,16 @@ fn steps_happen_in_place() -> Result<()> {
     assert_ne!(w.tensor().to_vec::<f32>()?, values);
     Ok(())
 }
+
+#[test]
+fn a_parameter_without_sizes_is_refused() -> Result<()> {
+    let lazy = Parameter::lazy(&[4, 0])?;
+    let error = SGD::new(vec![lazy.clone()], 0.1).build().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "SGD: the parameter of shape [4, 0] has open sizes (0), its layer is lazy; call net.materialize(&[1, 1, 28, 28]), with the shape of your input, or run a batch first"
+    );
+    lazy.materialize(&Tensor::ones([4, 2])?)?;
+    assert!(SGD::new(vec![lazy], 0.1).build().is_ok());
+    Ok(())
+}

@@ -29,6 +29,8 @@ struct Shared {
     label: Label,
     /// Whether an optimizer has used the stored gradient.
     used: AtomicBool,
+    /// Whether the sizes are still open.
+    lazy: AtomicBool,
 }
 
 /// The tensor is a leaf; its node stays the same until the dtype changes.
@@ -43,10 +45,53 @@ impl Parameter {
     /// # Errors
     /// The dtype is not floating point.
     pub fn new(tensor: Tensor) -> Result<Self> {
+        Self::made(tensor, false)
+    }
+
+    fn made(tensor: Tensor, lazy: bool) -> Result<Self> {
         let tensor = tensor.detach().requires_grad_()?;
         let cell = RwLock::new(Held { tensor, frozen: false });
-        let shared = Shared { cell, label: Label::default(), used: AtomicBool::new(false) };
-        Ok(Parameter { shared: Arc::new(shared) })
+        let (used, lazy) = (AtomicBool::new(false), AtomicBool::new(lazy));
+        Ok(Parameter { shared: Arc::new(Shared { cell, label: Label::default(), used, lazy }) })
+    }
+
+    /// A parameter of f32 whose sizes are not all known yet: 0 stands for those. It is empty until
+    /// [`materialize`](Self::materialize) gives it its elements; optimizers refuse it until then.
+    ///
+    /// ```
+    /// use gabor_tensor::{Parameter, Tensor};
+    /// let w = Parameter::lazy(&[3, 0])?;
+    /// assert!(w.is_lazy());
+    /// assert!(w.materialize(&Tensor::ones([4, 2])?).is_err());
+    /// w.materialize(&Tensor::ones([3, 2])?)?;
+    /// assert!(!w.is_lazy());
+    /// assert_eq!(w.shape().to_vec(), [3, 2]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// All sizes are known, and there is no memory for so many elements.
+    pub fn lazy(shape: &[usize]) -> Result<Self> {
+        Self::made(Tensor::zeros(shape)?, true)
+    }
+
+    /// Whether the parameter waits for its sizes.
+    pub fn is_lazy(&self) -> bool {
+        self.shared.lazy.load(Ordering::Acquire)
+    }
+
+    /// Gives a lazy parameter its elements, converted to its dtype. Nothing happens if it has them already.
+    ///
+    /// # Errors
+    /// The shape differs from what is known of it.
+    pub fn materialize(&self, value: &Tensor) -> Result<()> {
+        let mut held = self.held_mut();
+        if self.is_lazy() {
+            let value = filled("materialize", held.tensor.shape(), value)?.to_dtype(held.tensor.dtype())?;
+            held.tensor = value.detach().contiguous()?.requires_grad_()?;
+            self.shared.lazy.store(false, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// The current value: a leaf of the graph, or a plain tensor while the parameter is frozen.
@@ -220,6 +265,16 @@ impl std::fmt::Debug for Parameter {
     }
 }
 
+/// `value`, if it has the sizes of `known` where those are not 0.
+fn filled(op: &'static str, known: &Shape, value: &Tensor) -> Result<Tensor> {
+    let fits = known.len() == value.rank() && known.iter().zip(value.dims()).all(|(&k, &n)| k == n || k == 0);
+    if !fits {
+        let message = format!("the shape is to be {known:?} (0 is open) and the tensor has {:?}", value.shape());
+        return Err(Error::shape(op, message));
+    }
+    Ok(value.detach())
+}
+
 /// A tensor that a layer keeps without learning it, such as running statistics. Clones share it.
 ///
 /// ```
@@ -231,18 +286,57 @@ impl std::fmt::Debug for Parameter {
 /// ```
 #[derive(Clone)]
 pub struct State {
-    cell: Arc<RwLock<Tensor>>,
+    cell: Arc<RwLock<Kept>>,
+}
+
+struct Kept {
+    tensor: Tensor,
+    lazy: bool,
 }
 
 impl State {
     /// State that starts as `tensor`.
     pub fn new(tensor: Tensor) -> Self {
-        State { cell: Arc::new(RwLock::new(tensor.detach())) }
+        State { cell: Arc::new(RwLock::new(Kept { tensor: tensor.detach(), lazy: false })) }
+    }
+
+    /// State of f32 whose sizes are not all known yet: 0 stands for those. See [`Parameter::lazy`].
+    ///
+    /// # Errors
+    /// All sizes are known, and there is no memory for so many elements.
+    pub fn lazy(shape: &[usize]) -> Result<Self> {
+        Ok(State { cell: Arc::new(RwLock::new(Kept { tensor: Tensor::zeros(shape)?, lazy: true })) })
+    }
+
+    fn kept(&self) -> RwLockReadGuard<'_, Kept> {
+        self.cell.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept_mut(&self) -> RwLockWriteGuard<'_, Kept> {
+        self.cell.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the state waits for its sizes.
+    pub fn is_lazy(&self) -> bool {
+        self.kept().lazy
+    }
+
+    /// Gives lazy state its elements, converted to its dtype. Nothing happens if it has them already.
+    ///
+    /// # Errors
+    /// The shape differs from what is known of it.
+    pub fn materialize(&self, value: &Tensor) -> Result<()> {
+        let mut kept = self.kept_mut();
+        if kept.lazy {
+            let tensor = filled("materialize", kept.tensor.shape(), value)?.to_dtype(kept.tensor.dtype())?;
+            *kept = Kept { tensor, lazy: false };
+        }
+        Ok(())
     }
 
     /// The current value.
     pub fn tensor(&self) -> Tensor {
-        self.cell.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.kept().tensor.clone()
     }
 
     /// Replaces the value.
@@ -250,7 +344,7 @@ impl State {
     /// # Errors
     /// `value` has another shape or dtype.
     pub fn set(&self, value: &Tensor) -> Result<()> {
-        let mut held = self.cell.write().unwrap_or_else(PoisonError::into_inner);
+        let held = &mut self.kept_mut().tensor;
         if held.shape() != value.shape() {
             return Err(Error::shape(
                 "set",
@@ -269,7 +363,7 @@ impl State {
     /// # Errors
     /// The result does not fit in memory.
     pub fn to_dtype_(&self, dtype: DType) -> Result<()> {
-        let mut held = self.cell.write().unwrap_or_else(PoisonError::into_inner);
+        let held = &mut self.kept_mut().tensor;
         let converted = held.to_dtype(dtype)?;
         *held = converted;
         Ok(())

@@ -1,5 +1,7 @@
 //! Batch normalisation, for features and for images.
 
+use std::sync::OnceLock;
+
 use tensor::{DType, Error, Parameter, Result, State, Tensor};
 
 use super::options;
@@ -8,7 +10,7 @@ use crate::sequential::{IntoLayer, Layer};
 use crate::{Forward, Label, Module, Training};
 
 macro_rules! batch_norm {
-    ($(#[$doc:meta])* $name:ident, $builder:ident, $rank:expr, $expected:literal) => {
+    ($(#[$doc:meta])* $name:ident, $builder:ident, $lazy:ident, $rank:expr, $expected:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Module)]
         pub struct $name {
@@ -22,7 +24,9 @@ macro_rules! batch_norm {
             pub running_var: Option<State>,
             /// How many batches were seen, i64, if tracked.
             pub num_batches_tracked: Option<State>,
-            num_features: usize,
+            /// Unknown while the layer is lazy.
+            #[module(skip)]
+            num_features: OnceLock<usize>,
             eps: f64,
             momentum: Option<f64>,
             training: Training,
@@ -38,13 +42,27 @@ macro_rules! batch_norm {
             momentum: Option<f64>,
             affine: bool,
             track_running_stats: bool,
+            lazy: bool,
+        }
+
+        #[doc = concat!("A [`", stringify!($name), "`] whose `num_features` is taken from its first input, from a file, or by")]
+        #[doc = concat!("[`materialize`](crate::Forward::materialize). PyTorch: `torch.nn.", stringify!($lazy), "`.")]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $lazy;
+
+        impl $lazy {
+            /// With eps 1e-5, momentum 0.1, weight, bias and running statistics.
+            #[expect(clippy::new_ret_no_self, reason = "PyTorch's has no arguments either; the options follow, then build")]
+            pub fn new() -> $builder {
+                $builder { lazy: true, ..$name::new(0) }
+            }
         }
 
         impl $name {
             /// For `num_features` channels, with eps 1e-5, momentum 0.1, weight, bias and running statistics.
             #[expect(clippy::new_ret_no_self, reason = "PyTorch's spelling; the options follow, then build")]
             pub fn new(num_features: usize) -> $builder {
-                $builder { num_features, eps: 1e-5, momentum: Some(0.1), affine: true, track_running_stats: true }
+                $builder { num_features, eps: 1e-5, momentum: Some(0.1), affine: true, track_running_stats: true, lazy: false }
             }
         }
 
@@ -78,15 +96,23 @@ macro_rules! batch_norm {
             /// # Errors
             /// `num_features` is 0, or an option is NaN or negative.
             pub fn build(self) -> Result<$name> {
-                options::sizes("batch_norm", &[("num_features", self.num_features)])?;
+                if !self.lazy {
+                    options::sizes("batch_norm", &[("num_features", self.num_features)])?;
+                }
                 options::epsilon("batch_norm", self.eps)?;
                 if let Some(momentum) = self.momentum.filter(|m| !(0.0..=1.0).contains(m)) {
                     return Err(Error::argument("batch_norm", format!("momentum is {momentum}; it must be from 0 to 1")));
                 }
                 let size = self.num_features;
-                let learned = |value: f32| self.affine.then(|| Parameter::new(Tensor::full(size, value)?)).transpose();
-                let kept = |value: f32| {
-                    self.track_running_stats.then(|| Ok::<_, Error>(State::new(Tensor::full(size, value)?))).transpose()
+                let learned = |value: f32| match (self.affine, self.lazy) {
+                    (false, _) => Ok(None),
+                    (true, false) => Parameter::new(Tensor::full(size, value)?).map(Some),
+                    (true, true) => Parameter::lazy(&[0]).map(Some),
+                };
+                let kept = |value: f32| match (self.track_running_stats, self.lazy) {
+                    (false, _) => Ok::<_, Error>(None),
+                    (true, false) => Ok(Some(State::new(Tensor::full(size, value)?))),
+                    (true, true) => State::lazy(&[0]).map(Some),
                 };
                 let count = self.track_running_stats.then(|| Ok::<_, Error>(State::new(Tensor::new(0i64)?))).transpose()?;
                 Ok($name {
@@ -95,7 +121,7 @@ macro_rules! batch_norm {
                     running_mean: kept(0.0)?,
                     running_var: kept(1.0)?,
                     num_batches_tracked: count,
-                    num_features: self.num_features,
+                    num_features: if self.lazy { OnceLock::new() } else { OnceLock::from(self.num_features) },
                     eps: self.eps,
                     momentum: self.momentum,
                     training: Training::default(),
@@ -115,17 +141,41 @@ macro_rules! batch_norm {
         }
 
         impl $name {
+            /// The number of channels of a lazy layer: that of its parts which a file has given, else that of the input.
+            #[cold]
+            fn size_from(&self, got: usize) -> Result<usize> {
+                let learned = [&self.weight, &self.bias].into_iter().flatten().filter(|p| !p.is_lazy()).map(Parameter::shape);
+                let kept = [&self.running_mean, &self.running_var].into_iter().flatten().filter(|s| !s.is_lazy());
+                let mut known = learned.chain(kept.map(|s| s.tensor().shape().clone()));
+                let size = known.next().map_or(got, |shape| shape[0]);
+                if size != got {
+                    return Ok(size);
+                }
+                options::sizes("batch_norm", &[("num_features", size)])?;
+                for (parameter, value) in [(&self.weight, 1f32), (&self.bias, 0.0)] {
+                    parameter.as_ref().map_or(Ok(()), |p| p.materialize(&Tensor::full(size, value)?))?;
+                }
+                for (state, value) in [(&self.running_mean, 0f32), (&self.running_var, 1.0)] {
+                    state.as_ref().map_or(Ok(()), |s| s.materialize(&Tensor::full(size, value)?))?;
+                }
+                Ok(*self.num_features.get_or_init(|| size))
+            }
+
             fn normalise(&self, x: &Tensor) -> Result<Tensor> {
                 if !$rank.contains(&x.rank()) {
                     let message = format!(concat!("input has shape {:?} ({} dimensions), expected ", $expected), x.shape(), x.rank());
                     return Err(Error::shape("batch_norm", message));
                 }
-                if x.dims()[1] != self.num_features {
-                    let got = x.dims()[1];
+                let got = x.dims()[1];
+                let num_features = match self.num_features.get() {
+                    Some(&size) => size,
+                    None => self.size_from(got)?,
+                };
+                if got != num_features {
                     let message = format!(
                         "input has {got} channels (shape {:?}), this layer expects {}; use {}::new({got}) or change what comes before",
                         x.shape(),
-                        self.num_features,
+                        num_features,
                         stringify!($name)
                     );
                     return Err(Error::shape("batch_norm", message));
@@ -174,7 +224,7 @@ batch_norm!(
     /// assert!((y.to_vec::<f32>()?[1] - 1.0).abs() < 1e-4);
     /// # Ok::<(), tensor::Error>(())
     /// ```
-    BatchNorm1d, BatchNorm1dBuilder, 2..=3, "[N, C] or [N, C, L]"
+    BatchNorm1d, BatchNorm1dBuilder, LazyBatchNorm1d, 2..=3, "[N, C] or [N, C, L]"
 );
 
 batch_norm!(
@@ -192,5 +242,5 @@ batch_norm!(
     /// assert_eq!(layer.forward(&Tensor::randn([4, 3, 5, 5])?)?.shape(), &[4, 3, 5, 5]);
     /// # Ok::<(), tensor::Error>(())
     /// ```
-    BatchNorm2d, BatchNorm2dBuilder, 4..=4, "[N, C, H, W]"
+    BatchNorm2d, BatchNorm2dBuilder, LazyBatchNorm2d, 4..=4, "[N, C, H, W]"
 );

@@ -56,6 +56,33 @@ pub struct Conv2dBuilder {
     bias: bool,
     options: Conv2dOptions,
     padding_mode: PaddingMode,
+    lazy: bool,
+}
+
+/// A [`Conv2d`] whose `in_channels` is taken from its first input, from a file, or by
+/// [`materialize`](crate::Forward::materialize). PyTorch: `torch.nn.LazyConv2d`.
+///
+/// The layer is a `Conv2d` from the beginning; until its size is known, its parameters are empty and optimizers refuse
+/// them.
+///
+/// ```
+/// use gabor_nn::{Forward, LazyConv2d, Module};
+/// use tensor::Tensor;
+/// let layer = LazyConv2d::new(6, 5).padding(2).build()?;
+/// assert_eq!(layer.num_parameters(), 0);
+/// layer.forward(&Tensor::zeros([8, 3, 28, 28])?)?;
+/// assert_eq!(layer.weight.shape().to_vec(), [6, 3, 5, 5]);
+/// # Ok::<(), tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct LazyConv2d;
+
+impl LazyConv2d {
+    /// A layer with stride 1, no padding, dilation 1, one group and a bias.
+    #[expect(clippy::new_ret_no_self, reason = "PyTorch's spelling; the options follow, then build")]
+    pub fn new(out_channels: usize, kernel_size: impl Into<Pair>) -> Conv2dBuilder {
+        Conv2dBuilder { lazy: true, ..Conv2d::new(0, out_channels, kernel_size) }
+    }
 }
 
 impl Conv2d {
@@ -69,6 +96,7 @@ impl Conv2d {
             bias: true,
             options: Conv2dOptions::new(),
             padding_mode: PaddingMode::Zeros,
+            lazy: false,
         }
     }
 
@@ -122,7 +150,10 @@ impl Conv2dBuilder {
     /// memory.
     pub fn build(self) -> Result<Conv2d> {
         let (op, o) = ("conv2d", &self.options);
-        options::sizes(op, &[("in_channels", self.in_channels), ("out_channels", self.out_channels)])?;
+        options::sizes(op, &[("out_channels", self.out_channels)])?;
+        if !self.lazy {
+            options::sizes(op, &[("in_channels", self.in_channels)])?;
+        }
         let pairs = [("kernel_size", self.kernel_size), ("stride", o.stride), ("dilation", o.dilation)];
         options::at_least_one(op, &pairs)?;
         options::divisible(op, "in_channels", self.in_channels, o.groups)?;
@@ -132,7 +163,8 @@ impl Conv2dBuilder {
             return Err(Error::argument(op, message));
         }
         let shape = [self.out_channels, self.in_channels / o.groups, self.kernel_size.h, self.kernel_size.w];
-        let (weight, bias) = init::weight_and_bias(op, &shape, self.bias.then_some(self.out_channels))?;
+        let start = if self.lazy { init::lazy_weight_and_bias } else { init::weight_and_bias };
+        let (weight, bias) = start(op, &shape, self.bias.then_some(self.out_channels))?;
         Ok(Conv2d { weight, bias, options: self.options, padding_mode: self.padding_mode, label: Label::default() })
     }
 }
@@ -143,11 +175,24 @@ impl Forward for Conv2d {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.label.enter(x)?;
+        if self.weight.is_lazy() {
+            self.label.named(self.size_from(&x))?;
+        }
         self.label.leave(&x, self.convolve(&x))
     }
 }
 
 impl Conv2d {
+    #[cold]
+    fn size_from(&self, x: &Tensor) -> Result<()> {
+        let (op, groups) = ("conv2d", self.options.groups);
+        let in_channels = options::channels(op, x)?;
+        options::divisible(op, "in_channels", in_channels, groups)?;
+        let mut shape = self.weight.shape().to_vec();
+        shape[1] = in_channels / groups;
+        init::materialize(op, &self.weight, self.bias.as_ref(), &shape)
+    }
+
     #[track_caller]
     fn convolve(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (self.weight.tensor(), self.bias.as_ref().map(Parameter::tensor));

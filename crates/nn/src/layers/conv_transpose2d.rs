@@ -38,6 +38,28 @@ pub struct ConvTranspose2dBuilder {
     kernel_size: Pair,
     bias: bool,
     options: ConvTranspose2dOptions,
+    lazy: bool,
+}
+
+/// A [`ConvTranspose2d`] whose `in_channels` is taken from its first input, from a file, or by
+/// [`materialize`](crate::Forward::materialize). PyTorch: `torch.nn.LazyConvTranspose2d`.
+///
+/// ```
+/// use gabor_nn::{Forward, LazyConvTranspose2d};
+/// let layer = LazyConvTranspose2d::new(6, 2).stride(2).build()?;
+/// assert_eq!(layer.materialize(&[1, 3, 8, 8])?.to_vec(), [1, 6, 16, 16]);
+/// assert_eq!(layer.weight.shape().to_vec(), [3, 6, 2, 2]);
+/// # Ok::<(), tensor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct LazyConvTranspose2d;
+
+impl LazyConvTranspose2d {
+    /// A layer with stride 1, no padding, dilation 1, one group and a bias.
+    #[expect(clippy::new_ret_no_self, reason = "PyTorch's spelling; the options follow, then build")]
+    pub fn new(out_channels: usize, kernel_size: impl Into<Pair>) -> ConvTranspose2dBuilder {
+        ConvTranspose2dBuilder { lazy: true, ..ConvTranspose2d::new(0, out_channels, kernel_size) }
+    }
 }
 
 impl ConvTranspose2d {
@@ -50,6 +72,7 @@ impl ConvTranspose2d {
             kernel_size: kernel_size.into(),
             bias: true,
             options: ConvTranspose2dOptions::new(),
+            lazy: false,
         }
     }
 
@@ -103,7 +126,10 @@ impl ConvTranspose2dBuilder {
     /// the weight does not fit in memory.
     pub fn build(self) -> Result<ConvTranspose2d> {
         let (op, o) = ("conv_transpose2d", &self.options);
-        options::sizes(op, &[("in_channels", self.in_channels), ("out_channels", self.out_channels)])?;
+        options::sizes(op, &[("out_channels", self.out_channels)])?;
+        if !self.lazy {
+            options::sizes(op, &[("in_channels", self.in_channels)])?;
+        }
         let pairs = [("kernel_size", self.kernel_size), ("stride", o.stride), ("dilation", o.dilation)];
         options::at_least_one(op, &pairs)?;
         options::divisible(op, "in_channels", self.in_channels, o.groups)?;
@@ -115,7 +141,8 @@ impl ConvTranspose2dBuilder {
             return Err(Error::argument(op, message));
         }
         let shape = [self.in_channels, self.out_channels / o.groups, self.kernel_size.h, self.kernel_size.w];
-        let (weight, bias) = init::weight_and_bias(op, &shape, self.bias.then_some(self.out_channels))?;
+        let start = if self.lazy { init::lazy_weight_and_bias } else { init::weight_and_bias };
+        let (weight, bias) = start(op, &shape, self.bias.then_some(self.out_channels))?;
         Ok(ConvTranspose2d { weight, bias, options: self.options, label: Label::default() })
     }
 }
@@ -125,9 +152,24 @@ impl Forward for ConvTranspose2d {
     /// Rank, channels or dtype do not fit, or the result would be empty.
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let bias = self.bias.as_ref().map(Parameter::tensor);
         let x = self.label.enter(x)?;
+        if self.weight.is_lazy() {
+            self.label.named(self.size_from(&x))?;
+        }
+        let bias = self.bias.as_ref().map(Parameter::tensor);
         self.label.leave(&x, x.conv_transpose2d(&self.weight.tensor(), bias.as_ref(), &self.options))
+    }
+}
+
+impl ConvTranspose2d {
+    #[cold]
+    fn size_from(&self, x: &Tensor) -> Result<()> {
+        let op = "conv_transpose2d";
+        let in_channels = options::channels(op, x)?;
+        options::divisible(op, "in_channels", in_channels, self.options.groups)?;
+        let mut shape = self.weight.shape().to_vec();
+        shape[0] = in_channels;
+        init::materialize(op, &self.weight, self.bias.as_ref(), &shape)
     }
 }
 

@@ -31,9 +31,11 @@ mod unflatten;
 pub use adaptive_avg_pool2d::AdaptiveAvgPool2d;
 pub use adaptive_max_pool2d::AdaptiveMaxPool2d;
 pub use avg_pool2d::AvgPool2d;
-pub use batch_norm::{BatchNorm1d, BatchNorm1dBuilder, BatchNorm2d, BatchNorm2dBuilder};
-pub use conv_transpose2d::{ConvTranspose2d, ConvTranspose2dBuilder};
-pub use conv2d::{Conv2d, Conv2dBuilder, PaddingMode};
+pub use batch_norm::{
+    BatchNorm1d, BatchNorm1dBuilder, BatchNorm2d, BatchNorm2dBuilder, LazyBatchNorm1d, LazyBatchNorm2d,
+};
+pub use conv_transpose2d::{ConvTranspose2d, ConvTranspose2dBuilder, LazyConvTranspose2d};
+pub use conv2d::{Conv2d, Conv2dBuilder, LazyConv2d, PaddingMode};
 pub use dropout::Dropout;
 pub use dropout2d::Dropout2d;
 pub use elu::ELU;
@@ -44,7 +46,7 @@ pub use hardtanh::Hardtanh;
 pub use identity::Identity;
 pub use layer_norm::{LayerNorm, LayerNormBuilder};
 pub use leaky_relu::LeakyReLU;
-pub use linear::{Linear, LinearBuilder};
+pub use linear::{LazyLinear, Linear, LinearBuilder};
 pub use log_softmax::LogSoftmax;
 pub use max_pool2d::MaxPool2d;
 pub use relu::ReLU;

@@ -1,6 +1,6 @@
 //! Checks that the options of several layers share.
 
-use tensor::{Error, Pair, Result};
+use tensor::{Error, Pair, Result, Tensor};
 
 pub(super) fn at_least_one(op: &'static str, options: &[(&str, Pair)]) -> Result<()> {
     options.iter().try_for_each(|(name, pair)| pair.at_least_one(op, name))
@@ -57,4 +57,18 @@ pub(super) fn probability(op: &'static str, p: f64) -> Result<()> {
         return Ok(());
     }
     Err(Error::argument(op, format!("p is {p}; a probability must be from 0 to 1")))
+}
+
+/// The channels of an image `[N, C, H, W]` or `[C, H, W]`, for layers that take their size from it.
+pub(super) fn channels(op: &'static str, x: &Tensor) -> Result<usize> {
+    match *x.dims() {
+        [_, channels, _, _] | [channels, _, _] if channels > 0 => Ok(channels),
+        _ => {
+            let message = format!(
+                "input has shape {:?}; expected [N, C, H, W] or [C, H, W] with channels, a lazy layer takes its size from it",
+                x.shape()
+            );
+            Err(Error::shape(op, message))
+        }
+    }
 }
