@@ -70,7 +70,7 @@ fn total_norm(tensors: impl Iterator<Item = Tensor>, norm_type: f64) -> Result<f
     } else if norm_type.is_infinite() {
         total
     } else {
-        total.powf(1.0 / norm_type)
+        libm::pow(total, 1.0 / norm_type)
     })
 }
 
@@ -83,7 +83,7 @@ fn gather(values: impl Iterator<Item = f64>, norm_type: f64) -> f64 {
     } else if norm_type.is_infinite() {
         values.fold(0.0, |total, v| join(total, v.abs(), norm_type))
     } else {
-        values.map(|v| v.abs().powf(norm_type)).sum()
+        values.map(|v| libm::pow(v.abs(), norm_type)).sum()
     }
 }
 

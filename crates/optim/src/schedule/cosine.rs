@@ -53,13 +53,13 @@ impl Schedule for CosineAnnealingLR {
 
     fn rate(&self, now: Rate) -> f64 {
         let (t, lowest) = (self.t_max, self.eta_min);
-        let cosine = |epoch: u64| 1.0 + (PI * epoch as f64 / t as f64).cos();
+        let cosine = |epoch: u64| 1.0 + libm::cos(PI * epoch as f64 / t as f64);
         if now.epoch == 0 {
             return now.lr;
         }
         // One epoch after the lowest point the ratio of two neighbours is 0 / 0.
         if now.epoch > t && (now.epoch - 1 - t).is_multiple_of(t.saturating_mul(2)) {
-            return now.lr + (now.base - lowest) * (1.0 - (PI / t as f64).cos()) / 2.0;
+            return now.lr + (now.base - lowest) * (1.0 - libm::cos(PI / t as f64)) / 2.0;
         }
         cosine(now.epoch) / cosine(now.epoch - 1) * (now.lr - lowest) + lowest
     }
@@ -134,7 +134,7 @@ impl Schedule for CosineAnnealingWarmRestarts {
             at -= length;
             length = length.saturating_mul(self.t_mult);
         }
-        self.eta_min + (now.base - self.eta_min) * (1.0 + (PI * at as f64 / length as f64).cos()) / 2.0
+        self.eta_min + (now.base - self.eta_min) * (1.0 + libm::cos(PI * at as f64 / length as f64)) / 2.0
     }
 
     fn check(&self) -> Result<()> {

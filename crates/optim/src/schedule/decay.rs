@@ -111,7 +111,7 @@ impl Schedule for MultiStepLR {
     fn rate(&self, now: Rate) -> f64 {
         match self.milestones.iter().filter(|&&at| at == now.epoch).count() {
             0 => now.lr,
-            times => now.lr * self.gamma.powf(times as f64),
+            times => now.lr * libm::pow(self.gamma, times as f64),
         }
     }
 

@@ -88,7 +88,7 @@ impl OneCycleLR {
                 let done = ((step - start) / (end - start)).min(1.0);
                 let (from, to) = (values[i], values[i + 1]);
                 return match self.anneal {
-                    Anneal::Cos => to + (from - to) / 2.0 * (1.0 + (PI * done).cos()),
+                    Anneal::Cos => to + (from - to) / 2.0 * (1.0 + libm::cos(PI * done)),
                     Anneal::Linear => (to - from) * done + from,
                 };
             }

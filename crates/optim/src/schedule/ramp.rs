@@ -201,7 +201,7 @@ impl Schedule for PolynomialLR {
             return now.lr;
         }
         let left = |epoch: u64| 1.0 - epoch as f64 / self.total_iters as f64;
-        now.lr * (left(now.epoch) / left(now.epoch - 1)).powf(self.power)
+        now.lr * libm::pow(left(now.epoch) / left(now.epoch - 1), self.power)
     }
 
     fn check(&self) -> Result<()> {
