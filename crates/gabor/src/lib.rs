@@ -30,7 +30,7 @@ pub mod prelude {
     pub use optim::*;
     pub use tensor::{AvgPoolOptions, Conv2dOptions, ConvTranspose2dOptions, PadMode, Padding, PoolOptions};
     pub use tensor::{DType, Error, Gelu, Generator, Pair, Parameter, Result, Shape, State, Tensor};
-    pub use tensor::{InterpolateMode, InterpolateOptions, ScaleFactor};
+    pub use tensor::{EmbeddingOptions, InterpolateMode, InterpolateOptions, ScaleFactor};
     pub use tensor::{manual_seed, no_grad, no_grad_guard};
 }
 

@@ -1,7 +1,7 @@
 //! Operators that move or choose elements: shapes, slices, joining.
 
 use benches::Refusal;
-use gabor::{Axes, DType, PadMode, Tensor};
+use gabor::{Axes, DType, EmbeddingOptions, PadMode, Tensor};
 
 use crate::call::{Call, Outputs, one};
 use crate::operators::Operator;
@@ -28,7 +28,7 @@ pub(crate) const TABLE: &[(&str, Operator)] = &[
     ("index_select", |c| one(c.tensor(0)?.index_select(c.axis("dim", 0)?, &index(c)?)?)),
     ("gather", |c| one(c.tensor(0)?.gather(c.axis("dim", 0)?, &index(c)?)?)),
     ("one_hot", |c| one(c.tensor(0)?.one_hot(c.axis("num_classes", -1)?)?)),
-    ("embedding", |c| one(c.tensor(1)?.embedding(c.tensor(0)?, c.attrs.integer("padding_idx")?)?)),
+    ("embedding", embedding),
 ];
 
 /// A list that must be given.
@@ -70,4 +70,17 @@ fn pad(c: &Call<'_>) -> Outputs {
         other => return Err(Refusal::Type(format!("{other} names no PadMode"))),
     };
     one(c.tensor(0)?.pad(&needed(c, "pad")?, mode)?)
+}
+
+fn embedding(c: &Call<'_>) -> Outputs {
+    let defaults = EmbeddingOptions::new();
+    let options = EmbeddingOptions {
+        padding_idx: c.attrs.integer("padding_idx")?,
+        max_norm: c.attrs.number("max_norm")?,
+        norm_type: c.attrs.number("norm_type")?.unwrap_or(defaults.norm_type),
+        scale_grad_by_freq: c.attrs.flag("scale_grad_by_freq")?.unwrap_or(defaults.scale_grad_by_freq),
+    };
+    // Sparse gradients are left out; `false` asks for none.
+    c.attrs.flag("sparse")?;
+    one(c.tensor(1)?.embedding_with(c.tensor(0)?, &options)?)
 }

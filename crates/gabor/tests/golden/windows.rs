@@ -21,6 +21,9 @@ pub(crate) const TABLE: &[(&str, Operator)] = &[
     ("adaptive_max_pool2d", adaptive_max_pool2d),
     ("unfold", unfold),
     ("interpolate", interpolate),
+    ("fold", fold),
+    ("pixel_shuffle", |c| one(c.tensor(0)?.pixel_shuffle(c.attrs.integer("upscale_factor")?.unwrap_or(0))?)),
+    ("pixel_unshuffle", |c| one(c.tensor(0)?.pixel_unshuffle(c.attrs.integer("downscale_factor")?.unwrap_or(0))?)),
 ];
 
 /// Builder methods are called only for the arguments that are given, so that the library's own defaults are tested.
@@ -135,4 +138,10 @@ fn interpolate(c: &Call<'_>) -> Outputs {
     });
     given!(options, c, flag: align_corners, recompute_scale_factor);
     one(c.tensor(0)?.interpolate(&options)?)
+}
+
+fn fold(c: &Call<'_>) -> Outputs {
+    let pair = |name: &str, default: usize| Ok::<_, Refusal>(c.attrs.pair(name)?.unwrap_or(Pair::from(default)));
+    let (dilation, padding, stride) = (pair("dilation", 1)?, pair("padding", 0)?, pair("stride", 1)?);
+    one(c.tensor(0)?.fold(pair("output_size", 0)?, kernel_size(c)?, dilation, padding, stride)?)
 }

@@ -139,7 +139,8 @@ pub fn layer_norm(
 /// adds `bias`, both `[C]`.
 ///
 /// # Errors
-/// The rank is below 2, there are no channels, the groups do not divide them, or a parameter has another shape.
+/// The rank is below 2, there are no channels or no pixels, the groups do not divide the channels, or a parameter has another
+/// shape.
 #[track_caller]
 pub fn group_norm(
     x: &Tensor,
@@ -155,6 +156,9 @@ pub fn group_norm(
     if channels == 0 || num_groups == 0 || channels % num_groups != 0 {
         let message = format!("{channels} channels (shape {:?}) cannot be divided into {num_groups} groups", x.shape());
         return Err(Error::shape(op, message));
+    }
+    if rest.contains(&0) {
+        return Err(Error::shape(op, format!("input has shape {:?}; only the batch may be empty", x.shape())));
     }
     let mut shape = vec![1; x.rank() - 1];
     shape[0] = channels;

@@ -12,7 +12,7 @@ use crate::testing::{OpSpec, Sample, indices, numbers};
 use crate::value::Value;
 
 /// Fails unless all indices are i64 and from 0 to `size - 1`.
-fn check(op: &'static str, index: &Tensor, axis: usize, size: usize) -> Result<()> {
+pub(super) fn check(op: &'static str, index: &Tensor, axis: usize, size: usize) -> Result<()> {
     if index.dtype() != DType::I64 {
         return Err(Error::DType { op, dtype: index.dtype(), expected: "an i64 index" });
     }
@@ -232,38 +232,6 @@ impl Tensor {
         record(value, &[&x, &source], || IndexAdd { axis: at, index })?.reshape(self.shape())
     }
 
-    /// The rows of this matrix of shape `[num_embeddings, embedding_dim]` that the indices name; the result has the shape of
-    /// the indices and the rows' dimension behind it. The row `padding_idx`, which may count from the end, gets no
-    /// gradient. PyTorch: `F.embedding(indices, self, padding_idx)`.
-    ///
-    /// ```
-    /// use gabor_tensor::Tensor;
-    /// let weight = Tensor::new([[0f32, 0.0], [1.0, 2.0], [3.0, 4.0]])?;
-    /// let y = weight.embedding(&Tensor::new([[1i64, 0]])?, Some(0))?;
-    /// assert_eq!((y.dims(), y.to_vec::<f32>()?), (&[1, 2, 2][..], vec![1.0, 2.0, 0.0, 0.0]));
-    /// # Ok::<(), gabor_tensor::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// This is not a matrix, the indices are not i64 or out of range, or `padding_idx` is.
-    #[track_caller]
-    pub fn embedding(&self, indices: &Tensor, padding_idx: Option<isize>) -> Result<Tensor> {
-        let [rows, columns] = *self.dims() else {
-            return Err(Error::shape("embedding", format!("the weight needs 2 dimensions, got {:?}", self.shape())));
-        };
-        check("embedding", indices, 0, rows)?;
-        let y = self.index_select(0, &indices.detach().reshape(-1)?)?;
-        let mut shape = indices.shape().clone();
-        shape.0.push(columns);
-        let Some(given) = padding_idx else { return y.reshape(&shape) };
-        let padding = if given < 0 { given.saturating_add(rows as isize) } else { given };
-        if padding < 0 || padding as usize >= rows {
-            return Err(Error::Index { op: "embedding", index: given as i64, axis: 0, size: rows });
-        }
-        let mask = indices.reshape([-1, 1])?.eq_scalar(padding as f64)?;
-        mask.where_cond(&y.detach(), &y)?.reshape(&shape)
-    }
-
     /// Each class number as a row (i64) of zeros with a 1 at that place, along a new last dimension. -1 classes means one
     /// more than the largest number. PyTorch: `F.one_hot`.
     ///
@@ -303,7 +271,7 @@ impl Tensor {
 
 /// The indices as a contiguous vector.
 #[track_caller]
-fn vector(op: &'static str, index: &Tensor) -> Result<Tensor> {
+pub(super) fn vector(op: &'static str, index: &Tensor) -> Result<Tensor> {
     if index.rank() > 1 {
         return Err(Error::shape(op, format!("the index needs one dimension, got {:?}; flatten it", index.shape())));
     }
@@ -312,7 +280,7 @@ fn vector(op: &'static str, index: &Tensor) -> Result<Tensor> {
 
 /// Zeros in `shape`, without memory.
 #[track_caller]
-fn zeros(like: &Tensor, shape: &Shape) -> Result<Tensor> {
+pub(super) fn zeros(like: &Tensor, shape: &Shape) -> Result<Tensor> {
     like.scalar_like(0.0)?.expand(shape)
 }
 
@@ -426,21 +394,6 @@ pub(super) const SPECS: &[OpSpec] = &[
                 sample("columns", numbers([3, 4], 4), -1, indices([2], 4, 5), numbers([3, 2], 6)),
                 sample("scalar", numbers((), 7), 0, indices([1], 1, 8), numbers((), 9)),
                 sample("integers", indices([6], 9, 10), 0, indices([4], 6, 11), indices([4], 9, 12)).order(0),
-            ]
-        },
-    },
-    OpSpec {
-        name: "embedding",
-        samples: || {
-            let sample = |label, x: Tensor, index: Tensor, padding: Option<isize>| {
-                Sample::new(label, vec![x, index], move |x: &[Tensor]| x[0].embedding(&x[1], padding))
-            };
-            vec![
-                sample("vector", numbers([5, 3], 1), indices([4], 5, 2), None),
-                sample("matrix", numbers([5, 3], 3), indices([2, 3], 5, 4), None),
-                sample("one", numbers([5, 3], 5), indices((), 5, 6), None),
-                sample("none", numbers([5, 3], 7), indices([0, 2], 5, 8), None),
-                sample("padded", numbers([2, 3], 9), indices([5], 2, 10), Some(-1)).order(0),
             ]
         },
     },

@@ -4,7 +4,7 @@
 
 use kernels::gemm::{MatRef, gemm};
 
-use crate::dtype::{Element, Float, dispatch};
+use crate::dtype::{Element, Float, Number, dispatch};
 use crate::error::{Error, Result};
 use crate::shape::{Shape, broadcast};
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
@@ -12,7 +12,7 @@ use crate::value::Value;
 
 impl Tensor {
     /// The matrix product, as `torch.matmul`: vectors are taken as a row on the left and a column on the right, and leading
-    /// dimensions are batches that broadcast.
+    /// dimensions are batches that broadcast. Integers wrap around.
     ///
     /// ```
     /// use gabor_tensor::Tensor;
@@ -23,7 +23,7 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// The inner sizes differ, the batches do not broadcast, one side is a scalar, or the dtypes differ or are not floating point.
+    /// The inner sizes differ, the batches do not broadcast, one side is a scalar, or the dtypes differ or are bool.
     #[track_caller]
     pub fn matmul(&self, rhs: &Tensor) -> Result<Tensor> {
         if self.dtype() != rhs.dtype() {
@@ -70,7 +70,7 @@ impl Tensor {
     /// The products of two batches of matrices, `[b, m, k]` with `[b, k, n]`, without broadcasting.
     ///
     /// # Errors
-    /// The shapes do not fit, or the dtypes differ or are not floating point.
+    /// The shapes do not fit, or the dtypes differ or are bool.
     #[track_caller]
     pub fn bmm(&self, rhs: &Tensor) -> Result<Tensor> {
         let fits =
@@ -92,7 +92,7 @@ impl Tensor {
     /// `x @ weight.T + bias` for `x` of shape `[..., in]`, `weight` of shape `[out, in]` and `bias` of shape `[out]`.
     ///
     /// # Errors
-    /// The number of features differs, the bias has another shape, or the dtypes differ or are not floating point.
+    /// The number of features differs, the bias has another shape, or the dtypes differ or are bool.
     #[track_caller]
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         for other in std::iter::once(weight).chain(bias) {
@@ -121,6 +121,12 @@ impl Tensor {
         }
         let rows = self.dims()[..self.rank() - 1].iter().product::<usize>();
         let x = self.reshape(Shape::from([rows, features]))?;
+        if !self.dtype().is_float() {
+            let mut shape = self.shape().clone();
+            shape.0[self.rank() - 1] = out;
+            let y = mm(&x, &weight.t()?)?.reshape(&shape)?;
+            return bias.map_or(Ok(y.clone()), |bias| y.add(bias));
+        }
         let value =
             dispatch!(float "linear", self.dtype(), T => affine::<T>(&x.value, &weight.value, bias.map(|b| &b.value))?);
         let y = match bias {
@@ -183,9 +189,28 @@ fn batches<T: Element + Float>(a: &Value, b: &Value) -> Result<Value> {
     })
 }
 
+/// As [`batches`], for integers: they wrap around, and are too rare to have a kernel.
+fn whole<T: Element + Number>(a: &Value, b: &Value) -> Result<Value> {
+    let (a, b) = (a.contiguous()?, b.contiguous()?);
+    let (count, m, k, n) = (a.shape()[0], a.shape()[1], a.shape()[2], b.shape()[2]);
+    Value::build("matmul", &Shape::from([count, m, n]), |c: &mut [T]| {
+        c.fill(T::default());
+        let (a, b) = (a.slice::<T>(), b.slice::<T>());
+        for (row, c) in c.chunks_exact_mut(n.max(1)).enumerate() {
+            for (i, &a) in a[row * k..(row + 1) * k].iter().enumerate() {
+                let at = (row / m * k + i) * n;
+                c.iter_mut().zip(&b[at..at + n]).for_each(|(c, &b)| *c = Number::add(*c, Number::mul(a, b)));
+            }
+        }
+    })
+}
+
 /// The product of two matrices.
 #[track_caller]
 fn mm(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !a.dtype().is_float() {
+        return bmm(&a.unsqueeze(0)?, &b.unsqueeze(0)?)?.squeeze(0);
+    }
     let value = dispatch!(float "matmul", a.dtype(), T => product::<T>(&a.value, &b.value)?);
     record(value, &[a, b], || MatMul { a: a.clone(), b: b.clone() })
 }
@@ -208,6 +233,10 @@ impl Rule for MatMul {
 /// The products of two batches of matrices.
 #[track_caller]
 fn bmm(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !a.dtype().is_float() {
+        let value = dispatch!(number "matmul", a.dtype(), T => whole::<T>(&a.value, &b.value)?);
+        return Ok(Tensor::plain(value));
+    }
     let value = dispatch!(float "matmul", a.dtype(), T => batches::<T>(&a.value, &b.value)?);
     record(value, &[a, b], || BatchMatMul { a: a.clone(), b: b.clone() })
 }
@@ -257,7 +286,8 @@ pub(super) const SPECS: &[crate::testing::OpSpec] = &[
 
 #[cfg(any(test, feature = "testing"))]
 fn samples() -> Vec<crate::testing::Sample> {
-    use crate::testing::{Sample, numbers};
+    use crate::DType;
+    use crate::testing::{Sample, indices, numbers};
     let case = |label, a: &[usize], b: &[usize]| {
         Sample::new(label, vec![numbers(a, 1), numbers(b, 2)], |t| t[0].matmul(&t[1])).oracle(|t| plain(&t[0], &t[1]))
     };
@@ -273,6 +303,16 @@ fn samples() -> Vec<crate::testing::Sample> {
         case("nothing to sum", &[2, 0], &[0, 3]),
         case("empty", &[0, 2], &[2, 3]),
         case("beyond a tile", &[33, 17], &[17, 35]).order(0),
+        Sample::new("integers", vec![indices([2, 1, 3, 4], 9, 3), indices([2, 4, 2], 9, 4)], |t| t[0].matmul(&t[1]))
+            .oracle(|t| plain(&t[0], &t[1]))
+            .order(0),
+        Sample::new("bytes that wrap", vec![indices([3, 2], 200, 5), indices([2], 200, 6)], |t| {
+            t[0].to_dtype(DType::U8)?.matmul(&t[1].to_dtype(DType::U8)?)
+        })
+        .oracle(|t| {
+            t[0].to_dtype(DType::F64)?.matmul(&t[1].to_dtype(DType::F64)?)?.to_dtype(DType::I64)?.to_dtype(DType::U8)
+        })
+        .order(0),
     ]
 }
 
@@ -292,7 +332,7 @@ fn batched() -> Vec<crate::testing::Sample> {
 
 #[cfg(any(test, feature = "testing"))]
 fn linears() -> Vec<crate::testing::Sample> {
-    use crate::testing::{Sample, numbers};
+    use crate::testing::{Sample, indices, numbers};
     let case = |label, x: &[usize], w: &[usize]| {
         let inputs = vec![numbers(x, 1), numbers(w, 2), numbers([w[0]], 3)];
         Sample::new(label, inputs, |t| t[0].linear(&t[1], Some(&t[2]))).oracle(|t| plain(&t[0], &t[1].t()?)?.add(&t[2]))
@@ -302,6 +342,11 @@ fn linears() -> Vec<crate::testing::Sample> {
         case("one row", &[3], &[2, 3]),
         case("more dimensions", &[2, 3, 4], &[2, 4]),
         case("empty batch", &[0, 3], &[2, 3]),
+        Sample::new("integers", vec![indices([2, 3], 9, 6), indices([4, 3], 9, 7), indices([4], 9, 8)], |t| {
+            t[0].linear(&t[1], Some(&t[2]))
+        })
+        .oracle(|t| plain(&t[0], &t[1].t()?)?.add(&t[2]))
+        .order(0),
         Sample::new("no bias", vec![numbers([3, 2], 4), numbers([4, 2], 5)], |t| t[0].linear(&t[1], None)),
     ]
 }

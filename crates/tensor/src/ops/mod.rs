@@ -8,6 +8,7 @@ mod cat;
 mod compare;
 mod conv2d;
 mod cumulative;
+mod embedding;
 mod extreme;
 mod flip;
 mod gather;
@@ -15,6 +16,7 @@ mod interpolate;
 mod matmul;
 mod max_pool2d;
 mod pad;
+mod pixel_shuffle;
 mod reduce;
 mod select;
 mod softmax;
@@ -28,6 +30,7 @@ mod window;
 pub use activation::Gelu;
 pub use avg_pool2d::AvgPoolOptions;
 pub use conv2d::{Conv2dOptions, ConvTranspose2dOptions};
+pub use embedding::EmbeddingOptions;
 pub use interpolate::{InterpolateMode, InterpolateOptions, ScaleFactor};
 pub use max_pool2d::PoolOptions;
 pub use pad::PadMode;
@@ -44,6 +47,7 @@ pub(crate) const ALL: &[&[crate::testing::OpSpec]] = &[
     compare::SPECS,
     conv2d::SPECS,
     cumulative::SPECS,
+    embedding::SPECS,
     extreme::SPECS,
     flip::SPECS,
     gather::SPECS,
@@ -51,6 +55,7 @@ pub(crate) const ALL: &[&[crate::testing::OpSpec]] = &[
     matmul::SPECS,
     max_pool2d::SPECS,
     pad::SPECS,
+    pixel_shuffle::SPECS,
     reduce::SPECS,
     select::SPECS,
     softmax::SPECS,
