@@ -486,6 +486,10 @@ impl Visitor for Switch {
         training.set(self.on);
     }
 
+    fn parameter(&mut self, parameter: &Parameter) {
+        self.walk.parameter(parameter);
+    }
+
     fn label(&mut self, label: &Label) {
         self.walk.label(label);
     }

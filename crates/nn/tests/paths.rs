@@ -168,3 +168,41 @@ fn without_a_path_the_line_of_the_call_is_named() -> Result<()> {
     assert!(matches!(error.without_layer(), Error::Shape { op: "linear", .. }));
     Ok(())
 }
+
+#[test]
+fn another_padding_is_proposed_where_it_is_enough() -> Result<()> {
+    let advice = |net: &dyn Forward, size: usize| {
+        let text = net.call(&image(size).unwrap()).unwrap_err().to_string();
+        text.rsplit_once("; ").unwrap().1.to_owned()
+    };
+    let net = lenet(18)?;
+    net.forward(&image(8)?)?;
+    assert_eq!(advice(&net, 6), "use padding 1 in the conv2d with weight [2, 1, 3, 3], or Linear::new(8, 4)");
+    assert_eq!(advice(&net, 6), "use padding 1 in `conv1`, or Linear::new(8, 4)", "the names are known now");
+    assert_eq!(advice(&net, 12), "use Linear::new(50, 4) or change what comes before", "less padding than none");
+    // Without a graph nothing is known of what came before.
+    let plain = tensor::no_grad(|| advice(&net, 6));
+    assert_eq!(plain, "use Linear::new(8, 4) or change what comes before");
+
+    #[derive(Module)]
+    struct Residual {
+        conv1: Conv2d,
+        conv2: Conv2d,
+        fc: Linear,
+    }
+    impl Forward for Residual {
+        fn forward(&self, x: &Tensor) -> Result<Tensor> {
+            let x = self.conv1.forward(x)?;
+            let y = self.conv2.forward(&x)?.add(&x)?;
+            self.fc.forward(&y.flatten(1, -1)?)
+        }
+    }
+    let same = || Conv2d::new(1, 1, 3).padding(1).build();
+    let net = Residual { conv1: same()?, conv2: same()?, fc: Linear::new(16, 1).build()? };
+    assert_eq!(
+        advice(&net, 6),
+        "use Linear::new(36, 1) or change what comes before",
+        "both branches would have to change"
+    );
+    Ok(())
+}

@@ -42,7 +42,7 @@ impl Label {
     }
 
     /// The same cell, so that an error sees a path that is found later.
-    fn share(&self) -> Label {
+    pub(crate) fn share(&self) -> Label {
         Label { cell: self.cell.clone() }
     }
 }

@@ -27,8 +27,6 @@ pub struct Parameter {
 struct Shared {
     cell: RwLock<Held>,
     label: Label,
-    /// Whether an optimizer has used the stored gradient.
-    used: AtomicBool,
     /// Whether the sizes are still open.
     lazy: AtomicBool,
 }
@@ -50,9 +48,11 @@ impl Parameter {
 
     fn made(tensor: Tensor, lazy: bool) -> Result<Self> {
         let tensor = tensor.detach().requires_grad_()?;
+        let label = Label::default();
+        tensor.belongs_to(&label);
         let cell = RwLock::new(Held { tensor, frozen: false });
-        let (used, lazy) = (AtomicBool::new(false), AtomicBool::new(lazy));
-        Ok(Parameter { shared: Arc::new(Shared { cell, label: Label::default(), used, lazy }) })
+        let shared = Shared { cell, label, lazy: AtomicBool::new(lazy) };
+        Ok(Parameter { shared: Arc::new(shared) })
     }
 
     /// A parameter of f32 whose sizes are not all known yet: 0 stands for those. It is empty until
@@ -89,6 +89,7 @@ impl Parameter {
         if self.is_lazy() {
             let value = filled("materialize", held.tensor.shape(), value)?.to_dtype(held.tensor.dtype())?;
             held.tensor = value.detach().contiguous()?.requires_grad_()?;
+            held.tensor.belongs_to(&self.shared.label);
             self.shared.lazy.store(false, Ordering::Release);
         }
         Ok(())
@@ -117,14 +118,13 @@ impl Parameter {
 
     /// Forgets the stored gradient.
     pub fn zero_grad(&self) {
-        self.shared.used.store(false, Ordering::Relaxed);
         self.held().tensor.zero_grad();
     }
 
     /// Notes that an optimizer uses the stored gradient now. Whether one has used it before, or what it has grown from,
     /// since the last [`zero_grad`](Self::zero_grad).
     pub fn use_grad(&self) -> bool {
-        self.shared.used.swap(true, Ordering::Relaxed)
+        self.held().tensor.use_grad()
     }
 
     /// Replaces the stored gradient, for instance after clipping.
@@ -134,7 +134,6 @@ impl Parameter {
     pub fn set_grad(&self, grad: &Tensor) -> Result<()> {
         self.check("set_grad", grad)?;
         self.held().tensor.set_grad(Some(grad.value.contiguous()?));
-        self.shared.used.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -207,8 +206,8 @@ impl Parameter {
         if held.tensor.dtype() != dtype {
             let converted = held.tensor.detach().to_dtype(dtype)?.requires_grad_()?;
             held.tensor.hand_hooks_to(&converted);
+            converted.belongs_to(&self.shared.label);
             held.tensor = converted;
-            self.shared.used.store(false, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -7,26 +7,31 @@ mod anomaly;
 mod backward;
 mod hooks;
 mod origin;
+mod past;
 
+use std::any::Any;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 use std::panic::Location;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use smallvec::SmallVec;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::label::Label;
 use crate::shape::Shape;
 use crate::value::Value;
+use crate::warning::{Lint, warn_once};
 
 pub use anomaly::{AnomalyGuard, detect_anomaly, detect_anomaly_guard, is_anomaly_enabled, set_detect_anomaly};
 pub use backward::{GradOptions, grad, gradients};
 pub use hooks::HookHandle;
 pub use origin::{called_from, caller};
 use origin::{in_rule, inside_rule};
+pub(crate) use past::Past;
 
 /// A strided array with, perhaps, a memory of how it was made.
 ///
@@ -52,7 +57,7 @@ pub struct Tensor {
 /// The fields of the implementing struct are exactly what the rule needs, and nothing else is kept alive. A saved
 /// *input* is a `Tensor`, so that the rule can itself be differentiated. A saved *output* is a `Value`, turned back
 /// into a tensor by [`Cx::output`]: a node that owned its own output would never be freed.
-pub(crate) trait Rule: fmt::Debug + Send + Sync {
+pub(crate) trait Rule: Any + fmt::Debug + Send + Sync {
     /// One gradient for each input, where [`Cx::needs`] it.
     fn backward(&self, cx: &Cx<'_>, grad: &Tensor) -> Result<Grads>;
 
@@ -124,8 +129,17 @@ pub(crate) struct Node {
 }
 
 enum Kind {
-    Leaf { grad: Mutex<Option<Value>> },
-    Op { rule: Mutex<Saved>, parents: SmallVec<[Option<Arc<Node>>; 3]> },
+    Leaf {
+        grad: Mutex<Option<Value>>,
+        /// Whether an optimizer has used the stored gradient.
+        used: AtomicBool,
+        /// That of the parameter whose value it is.
+        label: OnceLock<Label>,
+    },
+    Op {
+        rule: Mutex<Saved>,
+        parents: SmallVec<[Option<Arc<Node>>; 3]>,
+    },
 }
 
 /// A rule, or where the pass was called that has freed it.
@@ -148,7 +162,8 @@ impl Node {
 
     #[track_caller]
     pub(crate) fn leaf(value: &Value) -> Arc<Node> {
-        Node::new(value, Kind::Leaf { grad: Mutex::new(None) })
+        let (grad, used, label) = (Mutex::new(None), AtomicBool::new(false), OnceLock::new());
+        Node::new(value, Kind::Leaf { grad, used, label })
     }
 
     fn is_leaf(&self) -> bool {
@@ -163,7 +178,10 @@ impl Node {
     /// The operation and the line that called it, for messages.
     fn describe(&self) -> String {
         let name = match &self.kind {
-            Kind::Leaf { .. } => format!("the leaf {:?}", self.shape),
+            Kind::Leaf { .. } => match self.parameter_name() {
+                Some(name) => format!("the parameter {name}"),
+                None => format!("the leaf {:?}", self.shape),
+            },
             Kind::Op { rule, .. } => match &*lock(rule) {
                 Saved::Rule(rule) => rule.name(),
                 Saved::Freed(_) => format!("the operation with result {:?}", self.shape),
@@ -175,7 +193,7 @@ impl Node {
     /// The slot for the gradient of a leaf, or of a result that shall keep its own.
     pub(crate) fn slot(&self) -> Option<MutexGuard<'_, Option<Value>>> {
         match &self.kind {
-            Kind::Leaf { grad } => Some(lock(grad)),
+            Kind::Leaf { grad, .. } => Some(lock(grad)),
             Kind::Op { .. } => self.watch.get()?.retained().map(lock),
         }
     }
@@ -332,7 +350,18 @@ impl Tensor {
 
     /// The gradient that was stored for this leaf, if any. Results of operations store one after [`retain_grad`](Self::retain_grad).
     pub fn grad(&self) -> Option<Tensor> {
-        let slot = self.node.as_ref()?.slot()?;
+        let node = self.node.as_ref()?;
+        let Some(slot) = node.slot() else {
+            warn_once(Lint::GradOfResult, || {
+                let (shape, line) = (&node.shape, node.at);
+                format!(
+                    "grad: results keep no gradient, this one of shape {shape:?} was made at {}:{}; call retain_grad() before backward()",
+                    line.file(),
+                    line.line()
+                )
+            });
+            return None;
+        };
         slot.clone().map(Tensor::plain)
     }
 
@@ -344,6 +373,17 @@ impl Tensor {
     pub(crate) fn set_grad(&self, grad: Option<Value>) {
         if let Some(mut slot) = self.node.as_ref().and_then(|n| n.slot()) {
             *slot = grad;
+        }
+        if let Some(Kind::Leaf { used, .. }) = self.node.as_ref().map(|node| &node.kind) {
+            used.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the stored gradient, or what it has grown from, was used before; from now on it is.
+    pub(crate) fn use_grad(&self) -> bool {
+        match self.node.as_ref().map(|node| &node.kind) {
+            Some(Kind::Leaf { used, .. }) => used.swap(true, Ordering::Relaxed),
+            _ => false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Case::*, Row, zeros, zeros_of};
 use gabor::prelude::*;
-use gabor::{GradOptions, grad};
+use gabor::{Function, GradOptions, Lint, apply, detect_anomaly, grad};
 
 fn leaf() -> Result<Tensor> {
     Tensor::ones([3])?.requires_grad_()
@@ -22,7 +22,7 @@ pub(crate) const ROWS: &[Row] = &[
         "backward of whole numbers",
         Says(
             || leaf()?.to_dtype(DType::I64)?.sum()?.backward(),
-            "backward: nothing to differentiate, no input of this result requires grad; was it made under no_grad, detached, or from frozen parameters?",
+            "backward: i64 numbers have no gradient; compute the loss in f32 or f64",
         ),
     ),
     Row(
@@ -44,9 +44,13 @@ pub(crate) const ROWS: &[Row] = &[
     Row(
         66,
         "backward twice",
-        Elsewhere(
-            "crates/tensor/tests/tape.rs",
-            "compute the loss again, or use backward_retain (retain_graph) for the first pass",
+        Says(
+            || {
+                let loss = leaf()?.square()?.sum()?;
+                loss.backward()?;
+                loss.backward()
+            },
+            "backward: what the operation with result [] at LINE had saved was freed by the pass at LINE; compute the loss again, or use backward_retain (retain_graph) for the first pass",
         ),
     ),
     Row(
@@ -104,7 +108,24 @@ pub(crate) const ROWS: &[Row] = &[
     Row(
         72,
         "the gradient of a result",
-        Fine(|| leaf()?.square().map(|y| drop(y.grad())), "it is None without retain_grad"),
+        Warns(
+            || {
+                let y = leaf()?.square()?;
+                y.sum()?.backward()?;
+                assert!(y.grad().is_none());
+                Ok(())
+            },
+            Lint::GradOfResult,
+            "grad: results keep no gradient, this one of shape [3] was made at LINE; call retain_grad() before backward()",
+        ),
+    ),
+    Row(
+        73,
+        "an operator of one's own whose gradient has another shape",
+        Says(
+            || apply(Doubled, &[&leaf()?])?.sum()?.backward(),
+            "backward: the rule of doubled at LINE returned a gradient of f32 [] for input 0, which is f32 [3]",
+        ),
     ),
     Row(
         73,
@@ -145,15 +166,39 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     Row(
         76,
-        "a NaN in backward",
-        Fine(|| zeros([1])?.requires_grad_()?.sqrt()?.mul_scalar(0.0)?.sum()?.backward(), "it goes on, as in PyTorch"),
+        "a NaN in forward, in anomaly mode",
+        Says(
+            || detect_anomaly(|| Tensor::new([4f32, -1.0])?.sqrt().map(drop)),
+            "sqrt: the result is NaN at [1] of [2], where input 0 is -1; called at LINE",
+        ),
     ),
     Row(
         76,
         "a NaN in backward, in anomaly mode",
-        Elsewhere(
-            "crates/tensor/tests/anomaly.rs",
-            "sqrt: its gradient for input 0 is NaN at [1] of [2], where the input is 0 and the gradient of its result",
+        Says(
+            || {
+                let x = zeros([1])?.requires_grad_()?;
+                detect_anomaly(|| x.sqrt()?.mul_scalar(0.0)?.sum()?.backward())
+            },
+            "sqrt: its gradient for input 0 is NaN at [0] of [1], where the input is 0 and the gradient of its result is 0; called at LINE, backward at LINE",
         ),
     ),
 ];
+
+/// Twice the input, with a gradient of the wrong shape.
+#[derive(Debug)]
+struct Doubled;
+
+impl Function for Doubled {
+    fn name(&self) -> &'static str {
+        "doubled"
+    }
+
+    fn forward(&self, inputs: &[Tensor]) -> Result<Tensor> {
+        inputs[0].mul_scalar(2.0)
+    }
+
+    fn backward(&self, _: &[Tensor], _: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(grad.sum()?)])
+    }
+}

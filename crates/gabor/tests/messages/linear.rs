@@ -14,6 +14,34 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     Row(
         32,
+        "images of another size",
+        Says(
+            || {
+                let net = lenet(400)?;
+                net.eval();
+                net.forward(&zeros([2, 1, 28, 28])?).map(drop)
+            },
+            "linear `7`: input has 256 features (shape [2, 256], flattened from [2, 16, 4, 4]), the weight expects 400; use padding 2 in `0`, or Linear::new(256, 120)",
+        ),
+    ),
+    Row(
+        32,
+        "images of another size, before the layers know their names",
+        Says(
+            || lenet(400)?.forward(&zeros([2, 1, 28, 28])?).map(drop),
+            "linear `7`: input has 256 features (shape [2, 256], flattened from [2, 16, 4, 4]), the weight expects 400; use padding 2 in the conv2d with weight [6, 1, 5, 5], or Linear::new(256, 120)",
+        ),
+    ),
+    Row(
+        32,
+        "images that no padding makes fit",
+        Says(
+            || lenet(401)?.forward(&zeros([2, 1, 28, 28])?).map(drop),
+            "linear `7`: input has 256 features (shape [2, 256], flattened from [2, 16, 4, 4]), the weight expects 401; use Linear::new(256, 120) or change what comes before",
+        ),
+    ),
+    Row(
+        32,
         "inner sizes of a matrix product",
         Says(
             || zeros([64, 400])?.matmul(&zeros([256, 120])?).map(drop),
@@ -130,4 +158,9 @@ pub(crate) const ROWS: &[Row] = &[
 
 fn nn_dropout(p: f64) -> Result<()> {
     functional::dropout(&zeros([2])?, p, true).map(drop)
+}
+
+fn lenet(features: usize) -> Result<Sequential> {
+    let (first, second) = (Conv2d::new(1, 6, 5), Conv2d::new(6, 16, 5));
+    seq![first, ReLU, MaxPool2d::new(2), second, Sigmoid, AvgPool2d::new(2), Flatten, Linear::new(features, 120)]
 }

@@ -176,7 +176,12 @@ fn spread(g: &Tensor, a: Averages) -> Result<Tensor> {
 }
 
 #[derive(Debug)]
-struct AvgPool(Averages);
+pub(super) struct AvgPool(Averages);
+impl AvgPool {
+    pub(super) fn geometry(&self) -> &PoolGeometry {
+        &self.0.geometry
+    }
+}
 impl Rule for AvgPool {
     fn name(&self) -> String {
         "avg_pool2d".into()

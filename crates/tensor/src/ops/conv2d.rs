@@ -447,10 +447,10 @@ fn conv_bias(grad: &Tensor) -> Result<Tensor> {
 }
 
 #[derive(Debug)]
-struct Conv2d {
+pub(super) struct Conv2d {
     x: Tensor,
-    w: Tensor,
-    geometry: ConvGeometry,
+    pub(super) w: Tensor,
+    pub(super) geometry: ConvGeometry,
 }
 impl Rule for Conv2d {
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {

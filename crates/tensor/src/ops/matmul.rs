@@ -4,6 +4,7 @@
 
 use kernels::gemm::{MatRef, gemm};
 
+use super::advice;
 use crate::dtype::{Element, Float, Number, dispatch};
 use crate::error::{Error, Result};
 use crate::shape::{Shape, broadcast};
@@ -143,15 +144,17 @@ impl Tensor {
 fn wrong_features(x: &Tensor, features: usize, out: usize) -> Error {
     let got = x.dims().last().copied().unwrap_or(0);
     let flat: usize = x.dims().iter().skip(1).product();
-    let hint = if x.rank() > 2 && flat == features {
-        "; did you forget Flatten?".to_owned()
-    } else {
-        format!("; use Linear::new({got}, {out}) or change what comes before")
-    };
-    Error::shape(
-        "linear",
-        format!("input has {got} features (shape {:?}), the weight expects {features}{hint}", x.shape()),
-    )
+    let (mut shape, mut hint) =
+        (format!("{:?}", x.shape()), format!("use Linear::new({got}, {out}) or change what comes before"));
+    if x.rank() > 2 && flat == features {
+        hint = "did you forget Flatten?".to_owned();
+    } else if let Some(advice) = advice::on(x, features) {
+        shape += &format!(", flattened from {:?}", advice.images);
+        if let Some(padding) = advice.padding {
+            hint = format!("use {padding}, or Linear::new({got}, {out})");
+        }
+    }
+    Error::shape("linear", format!("input has {got} features (shape {shape}), the weight expects {features}; {hint}"))
 }
 
 /// A matrix value as the kernels see it, with whatever strides it has.

@@ -166,7 +166,7 @@ impl Tensor {
         let (value, index) = dispatch!(float op, x.dtype(), T => {
             both_outputs::<T>(op, &out, |y, index| pool::max_pool2d(&geometry, source.slice(), y, index))?
         });
-        pooled(value, index, &x, single)
+        pooled(value, index, &x, Some(geometry), single)
     }
 
     /// Max pooling to a given output size: window `i` of an axis reaches from `floor(i * in / out)` to `ceil((i + 1) * in / out)`.
@@ -190,7 +190,7 @@ impl Tensor {
                 adaptive_pool::adaptive_max_pool2d(planes, h, w, size.h, size.w, source.slice(), y, index);
             })?
         });
-        pooled(value, index, &x, single)
+        pooled(value, index, &x, None, single)
     }
 }
 
@@ -208,8 +208,14 @@ fn both_outputs<T: Element>(
 }
 
 #[track_caller]
-fn pooled(value: Value, index: Value, x: &Tensor, single: bool) -> Result<(Tensor, Tensor)> {
-    let y = record(value, &[x], || Pick { index: index.clone(), from: x.shape().clone() })?;
+fn pooled(
+    value: Value,
+    index: Value,
+    x: &Tensor,
+    windows: Option<PoolGeometry>,
+    single: bool,
+) -> Result<(Tensor, Tensor)> {
+    let y = record(value, &[x], || Pick { index: index.clone(), from: x.shape().clone(), windows })?;
     Ok((unbatched(y, single)?, unbatched(Tensor::plain(index), single)?))
 }
 
@@ -221,7 +227,7 @@ fn pick(x: &Tensor, index: &Value) -> Result<Tensor> {
     let value = dispatch!(float "max_pool2d", x.dtype(), T => {
         Value::build("max_pool2d", index.shape(), |y: &mut [T]| pool::pick(planes, plane, source.slice(), index.slice(), y))?
     });
-    record(value, &[x], || Pick { index: index.clone(), from: x.shape().clone() })
+    record(value, &[x], || Pick { index: index.clone(), from: x.shape().clone(), windows: None })
 }
 
 /// Zeros of shape `to` with the elements of `g` added at `index` of each plane.
@@ -241,9 +247,11 @@ fn sizes(shape: &Shape) -> (usize, usize) {
 }
 
 #[derive(Debug)]
-struct Pick {
+pub(super) struct Pick {
     index: Value,
     from: Shape,
+    /// What slid over the planes, if these are maxima of windows of one size.
+    pub(super) windows: Option<PoolGeometry>,
 }
 impl Rule for Pick {
     fn name(&self) -> String {

@@ -1,6 +1,7 @@
 //! The operators, one file each, and the slice that lists them all.
 
 mod activation;
+mod advice;
 mod arith;
 mod avg_pool2d;
 mod cast;

@@ -127,7 +127,8 @@ fn freed(op: &'static str, node: &Node, first: &Location<'_>) -> Error {
 #[cold]
 fn misfit(op: &'static str, node: &Node, rule: &dyn Rule, i: usize, got: &Tensor, want: &Node) -> Error {
     let message = format!(
-        "the rule {rule:?} of the call at {}:{} returned a gradient of {} {:?} for input {i}, which is {} {:?}",
+        "the rule of {} at {}:{} returned a gradient of {} {:?} for input {i}, which is {} {:?}",
+        rule.name(),
         node.at.file(),
         node.at.line(),
         got.dtype(),
@@ -254,10 +255,12 @@ impl Tensor {
     /// The node to start from and the gradient to start with.
     fn root(&self, op: &'static str, gradient: Option<&Tensor>) -> Result<(&Arc<Node>, Tensor)> {
         let node = self.node.as_ref().ok_or_else(|| {
-            Error::autograd(
-                op,
-                "nothing to differentiate, no input of this result requires grad; was it made under no_grad, detached, or from frozen parameters?",
-            )
+            let message = if self.dtype().is_float() {
+                "nothing to differentiate, no input of this result requires grad; was it made under no_grad, detached, or from frozen parameters?".to_owned()
+            } else {
+                format!("{} numbers have no gradient; compute the loss in f32 or f64", self.dtype())
+            };
+            Error::autograd(op, message)
         })?;
         let seed = match gradient {
             Some(g) if g.value.shape() != self.value.shape() => {
