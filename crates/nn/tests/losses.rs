@@ -141,7 +141,7 @@ fn wrong_arguments_are_named() -> Result<()> {
         ),
         (
             cross_entropy(&x, &Tensor::new([1f32, 2.0])?),
-            "cross_entropy: f32 is not supported, expected i64 or u8 class targets; convert with to_dtype",
+            "cross_entropy: targets are f32 of shape [2], expected classes of type i64 or u8; convert with to_dtype(DType::I64), or give probabilities of shape [2, 10]",
         ),
         (
             cross_entropy(&x, &Tensor::full([2, 10], 1i64)?),

@@ -162,6 +162,14 @@ pub(crate) const ROWS: &[Row] = &[
         ),
     ),
     Row(
+        11,
+        "channels before a bias of another size",
+        Says(
+            || zeros([1, 1, 8, 8])?.conv2d(&zeros([16, 6, 3, 3])?, Some(&zeros([6])?), &plain()).map(drop),
+            "conv2d: input has 1 channel (shape [1, 1, 8, 8]), the weight [16, 6, 3, 3] expects 6; change the layer before, or let this one take 1",
+        ),
+    ),
+    Row(
         12,
         "bytes into a layer",
         Says(
@@ -191,6 +199,17 @@ pub(crate) const ROWS: &[Row] = &[
         Says(
             || seq![ReLU, Conv2d::new(1, 1, 3).dilation(2)]?.forward(&zeros([1, 1, 2, 2])?).map(drop),
             "conv2d `1`: the input is 2x2 (2x2 with padding) but the kernel covers 5x5 (size 3x3, dilation 2x2); add padding, drop a pooling layer, or use larger images",
+        ),
+    ),
+    Row(
+        13,
+        "a kernel larger than what pooling left of the image",
+        Says(
+            || {
+                let layers = || seq![Conv2d::new(1, 6, 5), MaxPool2d::new(2), ReLU, Conv2d::new(6, 16, 5)];
+                layers()?.forward(&zeros([1, 1, 12, 13])?).map(drop)
+            },
+            "conv2d `3`: the input is 4x4 (4x4 with padding) but the kernel covers 5x5 (size 5x5, dilation 1x1); add padding, drop a pooling layer, or use images of at least 14x14",
         ),
     ),
     Row(

@@ -61,7 +61,7 @@ pub(crate) const ROWS: &[Row] = &[
         "labels that are floats",
         Says(
             || loss(zeros([2, 10]), zeros([2])),
-            "cross_entropy: f32 is not supported, expected i64 or u8 class targets; convert with to_dtype",
+            "cross_entropy: targets are f32 of shape [2], expected classes of type i64 or u8; convert with to_dtype(DType::I64), or give probabilities of shape [2, 10]",
         ),
     ),
     Row(

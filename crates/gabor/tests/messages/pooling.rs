@@ -115,6 +115,17 @@ pub(crate) const ROWS: &[Row] = &[
             "max_pool2d `1`: the window 2x2 with dilation 1 and padding 0 does not fit in the input 1x4; use larger images or fewer pooling layers",
         ),
     ),
+    Row(
+        26,
+        "a window larger than what pooling left of the image",
+        Says(
+            || {
+                let layers = seq![Conv2d::new(1, 6, 5), MaxPool2d::new(2), Tanh, AvgPool2d::new(2), AvgPool2d::new(2)]?;
+                layers.forward(&zeros([1, 1, 9, 28])?).map(drop)
+            },
+            "avg_pool2d `4`: the window 2x2 with dilation 1 and padding 0 does not fit in the input 1x6; use images of at least 12x28 or fewer pooling layers",
+        ),
+    ),
     Row(27, "a list of sizes of the wrong length", Impossible("sizes are Pair: a number or two")),
     Row(
         28,

@@ -129,7 +129,7 @@ impl Picked {
             return Err(Error::shape(op, message));
         }
         if !matches!(target.dtype(), DType::I64 | DType::U8) {
-            return Err(Error::DType { op, dtype: target.dtype(), expected: "i64 or u8 class targets" });
+            return Err(wrong_targets(op, input, target));
         }
         check_weight(op, input, weight, classes)?;
         let targets = target.to_dtype(DType::I64)?;
@@ -209,6 +209,20 @@ impl Picked {
             _ => reduction.of(losses),
         }
     }
+}
+
+#[cold]
+fn wrong_targets(op: &'static str, input: &Tensor, target: &Tensor) -> Error {
+    let other = match op {
+        "cross_entropy" => format!(", or give probabilities of shape {:?}", input.shape()),
+        _ => String::new(),
+    };
+    let message = format!(
+        "targets are {} of shape {:?}, expected classes of type i64 or u8; convert with to_dtype(DType::I64){other}",
+        target.dtype(),
+        target.shape()
+    );
+    Error::argument(op, message)
 }
 
 /// Warns where every target is left out.

@@ -1,5 +1,5 @@
-//! What would mend features that do not fit a linear layer: the tape knows the way of the image, and arithmetic tries
-//! other paddings on it.
+//! What would mend sizes that do not fit: the tape knows the way of the image, and arithmetic tries other paddings on it,
+//! or larger images.
 
 use std::any::Any;
 
@@ -15,6 +15,8 @@ use crate::tape::{Past, Tensor};
 
 /// The most padding that is tried.
 const PADDING: usize = 3;
+/// By how much larger images are tried.
+const LARGER: usize = 1000;
 
 /// Where features were images, and what would give the expected number of them.
 pub(super) struct Advice {
@@ -63,6 +65,24 @@ fn way(past: &[Past]) -> Vec<Step> {
     }
     steps.reverse();
     steps
+}
+
+/// `larger images`, or how large they must be for the windows so far and the one that does not fit: the tape says which.
+pub(super) fn larger_images(image: Option<&Tensor>, high: Window, wide: Window, ceil: bool) -> String {
+    let mut steps = image.map_or_else(Vec::new, |image| way(&image.past()));
+    steps.push(Step { high, wide, ceil, weight: None });
+    // The images themselves are known if nothing but windows has changed their size.
+    let least = |axis: fn(&Step) -> Window| {
+        let now = axis(&steps[0]).size;
+        (now..now.saturating_add(LARGER)).find(|&size| {
+            let places = |size, step: &Step| Window { size, ..axis(step) }.places(step.ceil).filter(|&n| n > 0);
+            steps.iter().try_fold(size, places).is_some()
+        })
+    };
+    match (least(|step| step.high), least(|step| step.wide)) {
+        (Some(h), Some(w)) if steps.len() > 1 => format!("images of at least {h}x{w}"),
+        _ => "larger images".to_owned(),
+    }
 }
 
 fn step(rule: &dyn Any) -> Option<Step> {

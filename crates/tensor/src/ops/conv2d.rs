@@ -5,6 +5,7 @@
 
 use kernels::conv::{self, ConvGeometry};
 
+use super::advice;
 use super::window::{Padding, Window, at_least_one, batched, channels, unbatched};
 use crate::dtype::dispatch;
 use crate::error::{Error, Result};
@@ -99,7 +100,8 @@ impl Conv2dOptions {
     }
 
     /// The geometry of a convolution of `x` of shape `[N, C, H, W]` with `w` of shape `[O, C / groups, h, w]`.
-    fn geometry(&self, op: &'static str, x: &Shape, w: &Shape) -> Result<ConvGeometry> {
+    /// `image` is `x` itself where errors shall look at where it comes from.
+    fn geometry(&self, op: &'static str, x: &Shape, w: &Shape, image: Option<&Tensor>) -> Result<ConvGeometry> {
         let too_large = || Error::TooLarge { op, shape: x.to_vec() };
         let (top, bottom) = self.sides(w[2], self.dilation.h, |p| p.h).ok_or_else(too_large)?;
         let (left, right) = self.sides(w[3], self.dilation.w, |p| p.w).ok_or_else(too_large)?;
@@ -120,7 +122,7 @@ impl Conv2dOptions {
             dilation: self.dilation.w,
         };
         let (Some(out_h), Some(out_w)) = (high.places(false), wide.places(false)) else {
-            return Err(does_not_fit(op, x, w, high, wide));
+            return Err(does_not_fit(op, image, w, high, wide));
         };
         let geometry = ConvGeometry {
             batch: x[0],
@@ -143,7 +145,7 @@ impl Conv2dOptions {
 }
 
 #[cold]
-fn does_not_fit(op: &'static str, x: &Shape, w: &Shape, high: Window, wide: Window) -> Error {
+fn does_not_fit(op: &'static str, image: Option<&Tensor>, w: &Shape, high: Window, wide: Window) -> Error {
     let (Some(h), Some(v), Some(eh), Some(ew)) = (high.padded(), wide.padded(), high.extent(), wide.extent()) else {
         return Error::argument(
             op,
@@ -152,8 +154,14 @@ fn does_not_fit(op: &'static str, x: &Shape, w: &Shape, high: Window, wide: Wind
     };
     let message = format!(
         "the input is {}x{} ({h}x{v} with padding) but the kernel covers {eh}x{ew} (size {}x{}, dilation {}x{}); add padding, drop a \
-         pooling layer, or use larger images",
-        x[2], x[3], w[2], w[3], high.dilation, wide.dilation
+         pooling layer, or use {}",
+        high.size,
+        wide.size,
+        w[2],
+        w[3],
+        high.dilation,
+        wide.dilation,
+        advice::larger_images(image, high, wide, false)
     );
     Error::shape(op, message)
 }
@@ -178,14 +186,7 @@ fn wrong_channels(op: &'static str, x: &Tensor, weight: &Tensor, groups: usize, 
     Error::shape(op, message)
 }
 
-fn check_tensors(
-    op: &'static str,
-    x: &Tensor,
-    w: &Tensor,
-    bias: Option<&Tensor>,
-    expected: &str,
-    bias_len: impl Fn(&Shape) -> usize,
-) -> Result<()> {
+fn check_tensors(op: &'static str, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, expected: &str) -> Result<()> {
     for other in std::iter::once(w).chain(bias) {
         if other.dtype() != x.dtype() {
             return Err(Error::DTypes { op, lhs: x.dtype(), rhs: other.dtype() });
@@ -197,16 +198,17 @@ fn check_tensors(
             format!("weight has shape {:?} ({} dimensions); expected {expected}", w.shape(), w.rank()),
         ));
     }
-    if let Some(b) = bias {
-        let expected = bias_len(w.shape());
-        if b.dims() != [expected] {
-            return Err(Error::shape(
-                op,
-                format!("bias has shape {:?}; expected [{expected}], one for each output channel", b.shape()),
-            ));
-        }
-    }
     Ok(())
+}
+
+fn check_bias(op: &'static str, bias: Option<&Tensor>, channels: usize) -> Result<()> {
+    match bias.filter(|b| b.dims() != [channels]) {
+        Some(b) => {
+            let message = format!("bias has shape {:?}; expected [{channels}], one for each output channel", b.shape());
+            Err(Error::shape(op, message))
+        }
+        None => Ok(()),
+    }
 }
 
 impl Tensor {
@@ -230,7 +232,7 @@ impl Tensor {
         let op = "conv2d";
         options.check(op)?;
         let (x, single) = batched(op, self)?;
-        check_tensors(op, &x, weight, bias, "[out, in / groups, h, w]", |w| w[0])?;
+        check_tensors(op, &x, weight, bias, "[out, in / groups, h, w]")?;
         let (got, w, groups) = (x.dims()[1], weight.dims(), options.groups);
         if w[0] < groups || w[0] % groups != 0 {
             let message = format!(
@@ -243,7 +245,8 @@ impl Tensor {
         if w[1].checked_mul(groups) != Some(got) {
             return Err(wrong_channels(op, self, weight, groups, w[1].saturating_mul(groups)));
         }
-        let geometry = options.geometry(op, x.shape(), weight.shape())?;
+        check_bias(op, bias, w[0])?;
+        let geometry = options.geometry(op, x.shape(), weight.shape(), Some(&x))?;
         unbatched(conv(&x, weight, bias, geometry)?, single)
     }
 
@@ -280,7 +283,7 @@ impl Tensor {
         inner.check(op)?;
         let (g, single) = batched(op, self)?;
         let groups = options.groups;
-        check_tensors(op, &g, weight, bias, "[in, out / groups, h, w]", |w| w[1].saturating_mul(groups))?;
+        check_tensors(op, &g, weight, bias, "[in, out / groups, h, w]")?;
         let (channels, w) = (g.dims()[1], weight.dims());
         if w[0] != channels || channels % groups != 0 {
             if w[0] == channels {
@@ -290,6 +293,7 @@ impl Tensor {
             }
             return Err(wrong_channels(op, self, weight, groups, w[0]));
         }
+        check_bias(op, bias, w[1].saturating_mul(groups))?;
         let extra = options.output_padding;
         if extra.h >= options.stride.h.max(options.dilation.h) || extra.w >= options.stride.w.max(options.dilation.w) {
             return Err(Error::argument(
@@ -324,7 +328,7 @@ impl Tensor {
         };
         let target = Shape::from([g.dims()[0], out, h, v]);
         target.checked_numel(op)?;
-        let mut geometry = inner.geometry(op, &target, weight.shape())?;
+        let mut geometry = inner.geometry(op, &target, weight.shape(), None)?;
         // The convolution of the target may have places that this input does not fill; there are none to add to.
         (geometry.out_h, geometry.out_w) = (g.dims()[2], g.dims()[3]);
         let y = conv_input(&g, weight, geometry)?;
@@ -546,7 +550,7 @@ fn transposed() -> Vec<crate::testing::Sample> {
 /// The definition, element by element.
 #[cfg(any(test, feature = "testing"))]
 fn plain(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, o: &Conv2dOptions) -> Result<Tensor> {
-    let geometry = o.geometry("conv2d", x.shape(), w.shape())?;
+    let geometry = o.geometry("conv2d", x.shape(), w.shape(), None)?;
     let g = geometry;
     let (xs, ws) = (x.to_vec::<f64>()?, w.to_vec::<f64>()?);
     let bs = bias.map_or_else(|| Ok(vec![0.0; g.out_channels]), Tensor::to_vec::<f64>)?;

@@ -7,6 +7,7 @@
 use kernels::adaptive_pool;
 use kernels::pool::{self, PoolGeometry};
 
+use super::advice;
 use super::window::{Window, at_least_one, batched, unbatched};
 use crate::dtype::{Element, dispatch};
 use crate::error::{Error, Result};
@@ -76,7 +77,8 @@ impl PoolOptions {
     }
 
     /// The windows over planes of the last two sizes of `x`, of shape `[N, C, H, W]`.
-    pub(super) fn geometry(&self, op: &'static str, x: &Shape) -> Result<PoolGeometry> {
+    pub(super) fn geometry(&self, op: &'static str, image: &Tensor) -> Result<PoolGeometry> {
+        let x = image.shape();
         at_least_one(op, "kernel_size", self.kernel_size)?;
         at_least_one(op, "stride", self.stride)?;
         at_least_one(op, "dilation", self.dilation)?;
@@ -109,7 +111,8 @@ impl PoolOptions {
                 "the window {}x{} with dilation {} and padding {} does not fit in the input {}x{}",
                 self.kernel_size.h, self.kernel_size.w, self.dilation, self.padding, x[2], x[3]
             );
-            return Err(Error::shape(op, format!("{message}; use larger images or fewer pooling layers")));
+            let larger = advice::larger_images(Some(image), high, wide, self.ceil_mode);
+            return Err(Error::shape(op, format!("{message}; use {larger} or fewer pooling layers")));
         };
         if out_h == 0 || out_w == 0 {
             return Err(Error::shape(
@@ -160,7 +163,7 @@ impl Tensor {
     pub fn max_pool2d_with_indices(&self, options: &PoolOptions) -> Result<(Tensor, Tensor)> {
         let op = "max_pool2d";
         let (x, single) = batched(op, self)?;
-        let geometry = options.geometry(op, x.shape())?;
+        let geometry = options.geometry(op, &x)?;
         let out = Shape::from([x.dims()[0], x.dims()[1], geometry.out_h, geometry.out_w]);
         let source = x.value.contiguous()?;
         let (value, index) = dispatch!(float op, x.dtype(), T => {
@@ -322,7 +325,7 @@ fn adaptives() -> Vec<crate::testing::Sample> {
 #[cfg(any(test, feature = "testing"))]
 fn plain(x: &Tensor, o: &PoolOptions) -> Result<Tensor> {
     let (x, single) = batched("max_pool2d", x)?;
-    let g = o.geometry("max_pool2d", x.shape())?;
+    let g = o.geometry("max_pool2d", x)?;
     let xs = x.to_vec::<f64>()?;
     let mut y = Vec::new();
     for (p, i, j) in (0..g.planes).flat_map(|p| (0..g.out_h).flat_map(move |i| (0..g.out_w).map(move |j| (p, i, j)))) {
