@@ -1,5 +1,6 @@
 //! Dropping elements or channels at random.
 
+use super::activation::{SELU_ALPHA, SELU_SCALE};
 use tensor::{DType, Error, Result, Tensor, with_default_generator};
 
 /// Sets each element to 0 with probability `p` and multiplies the others by `1 / (1 - p)`; `x` itself unless `training`.
@@ -33,6 +34,28 @@ pub fn dropout2d(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
     let mut mask = vec![1; x.rank()];
     mask[..2].copy_from_slice(&x.dims()[..2]);
     drop_out("dropout2d", x, p, training, &mask)
+}
+
+/// Sets each element to the lower limit of [`selu`](super::selu) with probability `p`, then scales and shifts all, so that mean 0 and
+/// variance 1 stay; `x` itself unless `training`.
+///
+/// # Errors
+/// `p` is not from 0 to 1, or the dtype is not floating point.
+#[track_caller]
+pub fn alpha_dropout(x: &Tensor, p: f64, training: bool) -> Result<Tensor> {
+    // What is kept is 1, before the scaling of ordinary dropout.
+    let kept = drop_out("alpha_dropout", &x.detach().full_like(1.0)?, p, training, x.dims())?;
+    if !training || p == 0.0 {
+        return Ok(x.clone());
+    }
+    if p == 1.0 {
+        return x.mul_scalar(0.0);
+    }
+    let kept = kept.mul_scalar(1.0 - p)?;
+    let low = -SELU_ALPHA * SELU_SCALE;
+    let scale = 1.0 / ((low * low * p + 1.0) * (1.0 - p)).sqrt();
+    let dropped = kept.sub_scalar(1.0)?.mul_scalar(-low)?;
+    x.mul(&kept)?.add(&dropped)?.mul_scalar(scale)?.sub_scalar(scale * low * p)
 }
 
 #[track_caller]

@@ -1,6 +1,7 @@
 //! Functions behind the layers, as `torch.nn.functional`. Losses take PyTorch's defaults here; their options are in the
 //! modules, such as [`CrossEntropyLoss`](crate::CrossEntropyLoss).
 
+mod activation;
 mod corr2d;
 mod dropout;
 mod norm;
@@ -9,8 +10,12 @@ pub use crate::loss::{
     binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, huber_loss, l1_loss, mse_loss, nll_loss,
     smooth_l1_loss,
 };
+pub use activation::{
+    celu, glu, hardshrink, hardsigmoid, hardswish, logsigmoid, mish, prelu, relu6, selu, softshrink, softsign,
+    tanhshrink, threshold,
+};
 pub use corr2d::corr2d;
-pub use dropout::{dropout, dropout2d};
+pub use dropout::{alpha_dropout, dropout, dropout2d};
 pub use norm::{BatchNormOptions, batch_norm, group_norm, layer_norm};
 
 use tensor::{Result, Tensor};

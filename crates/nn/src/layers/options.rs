@@ -1,6 +1,6 @@
 //! Checks that the options of several layers share.
 
-use tensor::{Error, Pair, Result, Tensor};
+use tensor::{Error, PadMode, Pair, Result, Tensor};
 
 pub(super) fn at_least_one(op: &'static str, options: &[(&str, Pair)]) -> Result<()> {
     options.iter().try_for_each(|(name, pair)| pair.at_least_one(op, name))
@@ -70,5 +70,46 @@ pub(super) fn channels(op: &'static str, x: &Tensor) -> Result<usize> {
             );
             Err(Error::shape(op, message))
         }
+    }
+}
+
+/// The margins of an image: a number for all sides, or `(left, right, top, bottom)`.
+///
+/// ```
+/// use gabor_nn::Margins;
+/// assert_eq!(Margins::from(2), Margins::from((2, 2, 2, 2)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Margins {
+    /// As `pad` takes them.
+    sides: [isize; 4],
+}
+
+impl From<isize> for Margins {
+    fn from(side: isize) -> Self {
+        Margins { sides: [side; 4] }
+    }
+}
+
+impl From<(isize, isize, isize, isize)> for Margins {
+    fn from((left, right, top, bottom): (isize, isize, isize, isize)) -> Self {
+        Margins { sides: [left, right, top, bottom] }
+    }
+}
+
+impl From<[isize; 4]> for Margins {
+    fn from(sides: [isize; 4]) -> Self {
+        Margins { sides }
+    }
+}
+
+impl Margins {
+    #[track_caller]
+    pub(super) fn add_to(&self, op: &'static str, x: &Tensor, mode: PadMode) -> Result<Tensor> {
+        if !(3..=4).contains(&x.rank()) {
+            let message = format!("input has shape {:?}; expected [N, C, H, W] or [C, H, W]", x.shape());
+            return Err(Error::shape(op, message));
+        }
+        x.pad(&self.sides, mode)
     }
 }

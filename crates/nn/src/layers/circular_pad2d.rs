@@ -1,0 +1,42 @@
+//! Margins of the other end.
+
+use tensor::{PadMode, Result, Tensor};
+
+use super::options::Margins;
+use crate::{Forward, Label, Module};
+
+/// Adds margins of the elements at the other end of the image. PyTorch: `torch.nn.CircularPad2d`.
+///
+/// The padding is a number for all sides or `(left, right, top, bottom)`; negative numbers cut off.
+///
+/// ```
+/// use gabor_nn::{Forward, CircularPad2d};
+/// use tensor::Tensor;
+/// let x = Tensor::new([[[1f32, 2.0, 3.0]]])?;
+/// assert_eq!(CircularPad2d::new((1, 1, 0, 0)).forward(&x)?.to_vec::<f32>()?, [3.0, 1.0, 2.0, 3.0, 1.0]);
+/// # Ok::<(), tensor::Error>(())
+/// ```
+#[derive(Clone, Debug, Module)]
+pub struct CircularPad2d {
+    #[module(skip)]
+    padding: Margins,
+
+    label: Label,
+}
+
+impl CircularPad2d {
+    /// Adds margins.
+    pub fn new(padding: impl Into<Margins>) -> Self {
+        CircularPad2d { padding: padding.into(), label: Label::default() }
+    }
+}
+
+impl Forward for CircularPad2d {
+    /// # Errors
+    /// The rank is not 3 or 4, or the margins do not fit the image.
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let x = self.label.enter(x)?;
+        self.label.leave(&x, self.padding.add_to("circular_pad2d", &x, PadMode::Circular))
+    }
+}
