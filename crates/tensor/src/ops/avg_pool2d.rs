@@ -291,7 +291,7 @@ fn adaptives() -> Vec<crate::testing::Sample> {
 fn plain(x: &Tensor, o: &AvgPoolOptions) -> Result<Tensor> {
     let (x, single) = batched("avg_pool2d", x)?;
     let windows = PoolOptions::new(o.kernel_size).stride(o.stride).padding(o.padding).ceil_mode(o.ceil_mode);
-    let g = windows.geometry("avg_pool2d", x)?;
+    let g = windows.geometry("avg_pool2d", &x)?;
     let xs = x.to_vec::<f64>()?;
     let mut y = Vec::new();
     for (p, i, j) in (0..g.planes).flat_map(|p| (0..g.out_h).flat_map(move |i| (0..g.out_w).map(move |j| (p, i, j)))) {

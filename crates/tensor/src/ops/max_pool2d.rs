@@ -325,7 +325,7 @@ fn adaptives() -> Vec<crate::testing::Sample> {
 #[cfg(any(test, feature = "testing"))]
 fn plain(x: &Tensor, o: &PoolOptions) -> Result<Tensor> {
     let (x, single) = batched("max_pool2d", x)?;
-    let g = o.geometry("max_pool2d", x)?;
+    let g = o.geometry("max_pool2d", &x)?;
     let xs = x.to_vec::<f64>()?;
     let mut y = Vec::new();
     for (p, i, j) in (0..g.planes).flat_map(|p| (0..g.out_h).flat_map(move |i| (0..g.out_w).map(move |j| (p, i, j)))) {
