@@ -4,7 +4,7 @@
 //! steps of 64 bytes up to 4 KiB, then four classes to each power of two up to 64 MiB; larger blocks go to the system
 //! directly. A block that is dropped goes to a list of its class on the thread that dropped it and the next buffer of that
 //! class takes the last one dropped, whose memory is the likeliest to be in the cache. What a thread has too much of
-//! goes to lists that all threads share.
+//! goes to lists that all threads share, and so does what another thread has made: that one will want it again.
 //!
 //! Every block is zeroed when it comes from the system, so its bytes are always initialised and may be read as any
 //! type for which each bit pattern is a value. Large blocks start at varying offsets within a page, so that the
@@ -44,6 +44,8 @@ struct Header {
     capacity: usize,
     /// Bytes between the start of the allocation and this header.
     offset: usize,
+    /// Which thread has taken it last.
+    taker: usize,
     /// The next free block while this one is in a list.
     next: *mut Header,
 }
@@ -136,6 +138,11 @@ impl Local {
         Local { free: [const { Cell::new(null_mut()) }; CLASSES], bytes: Cell::new(0), counters }
     }
 
+    /// A number that no other living thread has.
+    fn id(&self) -> usize {
+        Arc::as_ptr(&self.counters) as usize
+    }
+
     /// Hands all blocks to the shared lists.
     fn flush(&self, shared: &mut Shared) {
         for (mine, theirs) in self.free.iter().zip(&mut shared.free) {
@@ -180,7 +187,8 @@ fn system_block(class: usize, capacity: usize) -> Option<*mut Header> {
     let offset = if class > 64 { LINE * (17 * count as usize % 32) } else { 0 };
     // SAFETY: the layout has room for the offset and start is aligned to a line.
     let block = unsafe { start.add(offset) }.cast::<Header>();
-    let header = Header { references: AtomicUsize::new(0), len: 0, class, capacity, offset, next: null_mut() };
+    let header =
+        Header { references: AtomicUsize::new(0), len: 0, class, capacity, offset, taker: 0, next: null_mut() };
     // SAFETY: block is aligned and inside of the allocation.
     unsafe { block.write(header) };
     Some(block)
@@ -205,7 +213,7 @@ fn take(bytes: usize) -> Option<*mut Header> {
     let found = LOCAL.try_with(|local| {
         if class == DIRECT {
             local.counters.count(0, capacity as i64);
-            return null_mut();
+            return (null_mut(), 0);
         }
         let block = local.free[class].get();
         if !block.is_null() {
@@ -213,7 +221,7 @@ fn take(bytes: usize) -> Option<*mut Header> {
             local.free[class].set(unsafe { (*block).next });
             local.bytes.set(local.bytes.get() - capacity);
             local.counters.count(1, capacity as i64);
-            return block;
+            return (block, local.id());
         }
         let mut shared = shared();
         let block = shared.free[class];
@@ -222,17 +230,20 @@ fn take(bytes: usize) -> Option<*mut Header> {
             shared.free[class] = unsafe { (*block).next };
         }
         local.counters.count(u64::from(!block.is_null()), capacity as i64);
-        block
+        (block, local.id())
     });
-    match found {
-        Ok(block) if !block.is_null() => Some(block),
+    let block = match found {
+        Ok((block, _)) if !block.is_null() => Some(block),
         counted => system_block(class, capacity).or_else(|| {
             if counted.is_ok() {
                 let _ = LOCAL.try_with(|local| local.counters.count(0, -(capacity as i64)));
             }
             None
         }),
-    }
+    }?;
+    // SAFETY: the block is alive and in no list.
+    unsafe { (*block).taker = found.map_or(0, |(_, id)| id) };
+    Some(block)
 }
 
 /// Puts a block into the list of its class.
@@ -241,13 +252,13 @@ fn take(bytes: usize) -> Option<*mut Header> {
 /// The block came from [`take`] and nothing points to it any more.
 unsafe fn give(block: *mut Header) {
     // SAFETY: the block is alive and ours.
-    let (class, capacity) = unsafe { ((*block).class, (*block).capacity) };
+    let (class, capacity, taker) = unsafe { ((*block).class, (*block).capacity, (*block).taker) };
     let kept = LOCAL.try_with(|local| {
         local.counters.count(0, -(capacity as i64));
         if class == DIRECT {
             return false;
         }
-        if local.bytes.get() + capacity > LOCAL_BYTES {
+        if local.bytes.get() + capacity > LOCAL_BYTES || taker != local.id() {
             let mut shared = shared();
             // SAFETY: as above; from here the shared list owns the block.
             unsafe { (*block).next = shared.free[class] };
@@ -453,6 +464,18 @@ mod tests {
         }
         assert_eq!(class_of(LARGE).0, CLASSES - 1);
         assert_eq!(class_of(LARGE + 1).0, DIRECT);
+    }
+
+    #[test]
+    fn what_one_thread_makes_and_another_drops_goes_round() {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let maker = std::thread::spawn(move || {
+            // A class that no other test uses.
+            (0..100).for_each(|_| sender.send(Buffer::<u8>::unfilled(11 << 20)).unwrap());
+        });
+        let places: std::collections::HashSet<usize> = receiver.iter().map(|buffer| buffer.as_ptr() as usize).collect();
+        maker.join().unwrap();
+        assert!(places.len() <= 4, "{} blocks", places.len());
     }
 
     #[test]
