@@ -9,7 +9,7 @@ use kernels::pool::{self, PoolGeometry};
 
 use super::advice;
 use super::window::{Window, at_least_one, batched, unbatched};
-use crate::dtype::{Element, dispatch};
+use crate::dtype::{Element, Number, dispatch};
 use crate::error::{Error, Result};
 use crate::shape::{Pair, Shape};
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
@@ -149,7 +149,7 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// The rank is not 3 or 4, a window does not fit, padding is more than half of the window, or the dtype is not floating point.
+    /// The rank is not 3 or 4, a window does not fit, padding is more than half of the window, or the dtype is bool.
     #[track_caller]
     pub fn max_pool2d(&self, options: &PoolOptions) -> Result<Tensor> {
         Ok(self.max_pool2d_with_indices(options)?.0)
@@ -166,6 +166,12 @@ impl Tensor {
         let geometry = options.geometry(op, &x)?;
         let out = Shape::from([x.dims()[0], x.dims()[1], geometry.out_h, geometry.out_w]);
         let source = x.value.contiguous()?;
+        if !x.dtype().is_float() {
+            let (value, index) = dispatch!(number op, x.dtype(), T => {
+                both_outputs::<T>(op, &out, |y, index| largest(&geometry, source.slice(), y, index))?
+            });
+            return pooled(value, index, &x, None, single);
+        }
         let (value, index) = dispatch!(float op, x.dtype(), T => {
             both_outputs::<T>(op, &out, |y, index| pool::max_pool2d(&geometry, source.slice(), y, index))?
         });
@@ -208,6 +214,29 @@ fn both_outputs<T: Element>(
         value = Some(Value::build(op, shape, |y: &mut [T]| fill(y, index)))
     })?;
     Ok((value.expect("the closure ran")?, index))
+}
+
+/// Max pooling of integers, which are too rare to have a kernel: the first largest element of each window.
+fn largest<T: Element + Number>(g: &PoolGeometry, x: &[T], y: &mut [T], index: &mut [i64]) {
+    let lowest = <T as Element>::of_f64(f64::MIN);
+    let taps = |at: usize, kernel: usize, stride: usize, padding: usize, dilation: usize, size: usize| {
+        let inside = move |k: usize| (at * stride + k * dilation).checked_sub(padding).filter(|&i| i < size);
+        (0..kernel).filter_map(inside)
+    };
+    let (plane, out) = (g.in_h * g.in_w, g.out_h * g.out_w);
+    for (at, (y, index)) in y.iter_mut().zip(index).enumerate() {
+        let (i, j) = (at % out / g.out_w, at % g.out_w);
+        let x = &x[at / out * plane..];
+        let mut best = None;
+        for h in taps(i, g.kernel_h, g.stride.0, g.padding.0, g.dilation.0, g.in_h) {
+            for w in taps(j, g.kernel_w, g.stride.1, g.padding.1, g.dilation.1, g.in_w) {
+                let place = h * g.in_w + w;
+                best = Some(best.filter(|&(v, _)| v >= x[place]).unwrap_or((x[place], place)));
+            }
+        }
+        let (value, place) = best.unwrap_or((lowest, 0));
+        (*y, *index) = (value, place as i64);
+    }
 }
 
 #[track_caller]
@@ -284,7 +313,7 @@ pub(super) const SPECS: &[crate::testing::OpSpec] = &[
 
 #[cfg(any(test, feature = "testing"))]
 fn samples() -> Vec<crate::testing::Sample> {
-    use crate::testing::{Sample, numbers};
+    use crate::testing::{Sample, indices, numbers};
     let case = |label, shape: &[usize], o: PoolOptions| {
         Sample::new(label, vec![numbers(shape, 1)], move |t| t[0].max_pool2d(&o)).oracle(move |t| plain(&t[0], &o))
     };
@@ -299,6 +328,14 @@ fn samples() -> Vec<crate::testing::Sample> {
         case("ceil mode, window outside", &[1, 1, 2, 2], o(1).stride(2).ceil_mode(true)),
         case("unbatched", &[2, 4, 4], o(2)),
         case("empty batch", &[0, 2, 4, 4], o(2)),
+        Sample::new("integers", vec![indices([2, 1, 5, 4], 4, 2)], |t| {
+            t[0].max_pool2d_with_indices(&PoolOptions::new(3).stride(2).padding(1).dilation((1, 2))).map(|y| y.1)
+        })
+        .oracle(|t| {
+            let options = PoolOptions::new(3).stride(2).padding(1).dilation((1, 2));
+            Ok(t[0].to_dtype(crate::DType::F64)?.max_pool2d_with_indices(&options)?.1)
+        })
+        .order(0),
     ];
     let tied = Tensor::full([1, 1, 4, 4], 1f64).expect("sixteen numbers");
     let positions = move |t: &[Tensor]| Ok(t[0].max_pool2d_with_indices(&o(2))?.1);
