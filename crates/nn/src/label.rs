@@ -101,6 +101,16 @@ impl Label {
     }
 }
 
+/// `result` of a layer without a label, whose error names the line that called it; a container adds the path.
+#[track_caller]
+#[inline]
+pub(crate) fn called<T>(result: Result<T>) -> Result<T> {
+    match result {
+        Ok(value) => Ok(value),
+        Err(error) => Err(error.called_at(caller())),
+    }
+}
+
 impl Module for Label {
     fn visit(&self, visitor: &mut dyn Visitor) {
         visitor.label(self);

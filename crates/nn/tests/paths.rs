@@ -162,6 +162,8 @@ fn without_a_path_the_line_of_the_call_is_named() -> Result<()> {
     let (error, line) = (layer.forward(&Tensor::zeros([1, 2])?).unwrap_err(), line!());
     assert_eq!(error.layer(), None);
     assert_eq!(place(Err(error)), format!("linear at {}:{line}", file!()));
+    let (error, line) = (Flatten.forward(&Tensor::zeros([2])?).unwrap_err(), line!());
+    assert_eq!(place(Err(error)), format!("flatten at {}:{line}", file!()));
     let boxed: Box<dyn Forward> = Box::new(layer);
     let (error, line) = (boxed.forward(&Tensor::zeros([1, 2])?).unwrap_err(), line!());
     assert_eq!(place(Err(error.clone())), format!("linear at {}:{line}", file!()));

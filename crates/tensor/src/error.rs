@@ -208,6 +208,16 @@ impl Error {
         }
     }
 
+    /// The same error, happened in a layer without a label, which was called on `line`.
+    #[must_use]
+    #[cold]
+    pub fn called_at(self, line: &'static std::panic::Location<'static>) -> Self {
+        match self {
+            placed @ Error::InLayer { .. } => placed,
+            error => Error::InLayer { place: Place::on(line), error: Box::new(error) },
+        }
+    }
+
     fn placed(self) -> (Place, Box<Error>) {
         match self {
             Error::InLayer { place, error } => (place, error),

@@ -86,6 +86,11 @@ impl Place {
         Place { label: Some(label.share()), below: String::new(), line }
     }
 
+    /// The place of a layer without a label, called on `line`.
+    pub(crate) fn on(line: &'static Location<'static>) -> Self {
+        Place { line: Some(line), ..Place::default() }
+    }
+
     /// The path, as in the keys of a state dict; nothing if the layer was called alone or nobody walked through its model.
     pub fn path(&self) -> Option<String> {
         let path = join(&self.known().unwrap_or_default(), &self.below);

@@ -150,7 +150,14 @@ pub(crate) const ROWS: &[Row] = &[
             "users cannot call the backward kernels; the engine compares the shape of every gradient that a rule gives, see 73",
         ),
     ),
-    Row(31, "LPPool2d with norm 0", Absent("there is no LPPool2d")),
+    Row(
+        31,
+        "LPPool2d with norm 0",
+        Says(
+            || seq![LPPool2d::new(0.0, 2)].map(drop),
+            "lp_pool2d `0`: norm_type is 0; it must be a number other than 0",
+        ),
+    ),
     Row(
         26,
         "pooling of whole numbers",

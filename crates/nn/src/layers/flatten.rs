@@ -2,6 +2,7 @@
 
 use tensor::{Result, Tensor};
 
+use crate::label::called;
 use crate::{Forward, Module};
 
 /// Merges the dimensions from `start_dim` to `end_dim` into one. PyTorch: `torch.nn.Flatten`.
@@ -46,6 +47,6 @@ impl Module for Flatten {}
 impl Forward for Flatten {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.flatten(self.start_dim, self.end_dim)
+        called(x.flatten(self.start_dim, self.end_dim))
     }
 }

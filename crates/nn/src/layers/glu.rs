@@ -2,6 +2,7 @@
 
 use tensor::{Result, Tensor};
 
+use crate::label::called;
 use crate::{Forward, Module, functional};
 
 /// `a * sigmoid(b)` with the halves `a` and `b` of `x` along `dim`. PyTorch: `torch.nn.GLU`.
@@ -36,6 +37,6 @@ impl Module for GLU {}
 impl Forward for GLU {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        functional::glu(x, self.dim)
+        called(functional::glu(x, self.dim))
     }
 }

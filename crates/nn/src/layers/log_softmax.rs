@@ -2,6 +2,7 @@
 
 use tensor::{Result, Tensor};
 
+use crate::label::called;
 use crate::{Forward, Module};
 
 /// `log(exp(x) / sum(exp(x)))` along `dim`, computed without overflow. PyTorch: `torch.nn.LogSoftmax`.
@@ -31,6 +32,6 @@ impl Module for LogSoftmax {}
 impl Forward for LogSoftmax {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.log_softmax(self.dim)
+        called(x.log_softmax(self.dim))
     }
 }

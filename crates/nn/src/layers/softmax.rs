@@ -2,6 +2,7 @@
 
 use tensor::{Result, Tensor};
 
+use crate::label::called;
 use crate::{Forward, Module};
 
 /// `exp(x) / sum(exp(x))` along `dim`. PyTorch: `torch.nn.Softmax`.
@@ -31,6 +32,6 @@ impl Module for Softmax {}
 impl Forward for Softmax {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.softmax(self.dim)
+        called(x.softmax(self.dim))
     }
 }

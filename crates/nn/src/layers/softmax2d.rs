@@ -1,7 +1,8 @@
 //! Softmax over the channels.
 
-use tensor::{Result, Tensor};
+use tensor::{Error, Result, Tensor};
 
+use crate::label::called;
 use crate::{Forward, Module};
 
 /// The softmax over the channels of `[N, C, H, W]` or `[C, H, W]`, for each place of the image. PyTorch: `torch.nn.Softmax2d`.
@@ -22,8 +23,8 @@ impl Forward for Softmax2d {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if !(3..=4).contains(&x.rank()) {
             let message = format!("input has shape {:?}; expected [N, C, H, W] or [C, H, W]", x.shape());
-            return Err(tensor::Error::shape("softmax2d", message));
+            return called(Err(Error::shape("softmax2d", message)));
         }
-        x.softmax(-3)
+        called(x.softmax(-3))
     }
 }

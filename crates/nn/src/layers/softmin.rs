@@ -2,6 +2,7 @@
 
 use tensor::{Result, Tensor};
 
+use crate::label::called;
 use crate::{Forward, Module};
 
 /// The softmax of `-x` along `dim`. PyTorch: `torch.nn.Softmin`.
@@ -30,6 +31,6 @@ impl Module for Softmin {}
 impl Forward for Softmin {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.neg()?.softmax(self.dim)
+        called(x.neg().and_then(|x| x.softmax(self.dim)))
     }
 }
