@@ -1,7 +1,7 @@
 //! What is said to each of 81 mistakes that PyTorch's users make, word for word.
 //!
 //! Each row has the number of a mistake and either the exact text of the error or warning, or the reason why there is none:
-//! the types leave no way to write it, it is no mistake here, or the thing does not exist. A number may have several rows.
+//! the types leave no way to write it, or it is no mistake here. A number may have several rows.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -29,8 +29,6 @@ enum Case {
     Impossible(&'static str),
     /// It works, and should.
     Fine(fn() -> Result<()>, &'static str),
-    /// There is no such thing here.
-    Absent(&'static str),
 }
 
 struct Row(u8, &'static str, Case);
@@ -51,7 +49,6 @@ impl Clone for Case {
             Case::Elsewhere(file, text) => Case::Elsewhere(file, text),
             Case::Impossible(reason) => Case::Impossible(reason),
             Case::Fine(code, reason) => Case::Fine(code, reason),
-            Case::Absent(reason) => Case::Absent(reason),
         }
     }
 }
@@ -85,7 +82,7 @@ fn every_mistake_has_its_text() {
                 let found = std::fs::read_to_string(&path).is_ok_and(|tests| tests.contains(text));
                 complain(format!("{found}"), "true");
             }
-            Case::Impossible(_) | Case::Absent(_) => {}
+            Case::Impossible(_) => {}
         }
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
@@ -98,12 +95,11 @@ fn every_mistake_is_accounted_for() {
         assert!((1..=MISTAKES).contains(&number) && !mistake.is_empty(), "B{number}");
         let kind = match case {
             Case::Says(..) | Case::Warns(..) | Case::Elsewhere(..) => "tested",
-            Case::Impossible(reason) | Case::Fine(_, reason) | Case::Absent(reason) if reason.is_empty() => {
+            Case::Impossible(reason) | Case::Fine(_, reason) if reason.is_empty() => {
                 panic!("B{number} has no reason")
             }
             Case::Impossible(_) => "impossible to write",
             Case::Fine(..) => "no mistake here",
-            Case::Absent(_) => "not applicable",
         };
         // A text counts before a reason.
         let first = kinds.entry(number).or_insert(kind);
@@ -113,7 +109,7 @@ fn every_mistake_is_accounted_for() {
     }
     let missing: Vec<u8> = (1..=MISTAKES).filter(|number| !kinds.contains_key(number)).collect();
     assert!(missing.is_empty(), "no row for {missing:?}");
-    for kind in ["tested", "impossible to write", "no mistake here", "not applicable"] {
+    for kind in ["tested", "impossible to write", "no mistake here"] {
         let numbers: Vec<_> = kinds.iter().filter(|(_, k)| **k == kind).map(|(n, _)| *n).collect();
         println!("{kind}: {} of {MISTAKES} {numbers:?}", numbers.len());
     }
