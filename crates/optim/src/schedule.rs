@@ -7,10 +7,13 @@ use crate::optimizer::Optimizer;
 use crate::state::{StateDict, mismatch};
 
 pub(crate) mod cosine;
+pub(crate) mod cyclic;
 pub(crate) mod decay;
+pub(crate) mod lambda;
 pub(crate) mod one_cycle;
 pub(crate) mod plateau;
 pub(crate) mod ramp;
+pub(crate) mod sequence;
 
 /// Changes the learning rates of an optimizer from epoch to epoch (or from step to step).
 ///
@@ -57,6 +60,12 @@ pub trait Schedule {
     /// Names the option.
     fn check(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// The rate from which the schedule starts when a [`SequentialLR`](crate::SequentialLR) hands over to it: that of the group
+    /// before all schedules. [`MultiplicativeLR`](crate::MultiplicativeLR) goes on from the rate so far instead.
+    fn take_over(&self, now: Rate) -> f64 {
+        now.base
     }
 
     /// Prepares the optimizer for epoch 0; builders that take it `&mut` ask for it. By default each group gets its
