@@ -326,6 +326,7 @@ fn samples() -> Vec<crate::testing::Sample> {
         case("dilated", &[1, 1, 7, 7], o(2).stride(1).dilation((2, 3))),
         case("ceil mode", &[1, 2, 6, 6], o(3).stride(2).ceil_mode(true)),
         case("ceil mode, window outside", &[1, 1, 2, 2], o(1).stride(2).ceil_mode(true)),
+        case("ceil mode, window above the image", &[1, 2, 2, 3], o(4).stride(3).ceil_mode(true)),
         case("unbatched", &[2, 4, 4], o(2)),
         case("empty batch", &[0, 2, 4, 4], o(2)),
         Sample::new("integers", vec![indices([2, 1, 5, 4], 4, 2)], |t| {

@@ -51,8 +51,14 @@ impl Window {
     /// The number of places for the window: `(size + padding - dilation * (kernel - 1) - 1) / stride + 1`.
     /// `None` if there is none or a number overflows.
     pub(super) fn places(&self, ceil: bool) -> Option<usize> {
-        let room = self.padded()?.checked_sub(self.extent()?)?;
-        let steps = if ceil { room.div_ceil(self.stride) } else { room / self.stride };
+        let (padded, extent) = (self.padded()?, self.extent()?);
+        let steps = match padded.checked_sub(extent) {
+            Some(room) if ceil => room.div_ceil(self.stride),
+            Some(room) => room / self.stride,
+            // In ceil mode even the only window may reach over the end, by less than a step.
+            None if ceil && extent - padded < self.stride => 0,
+            None => return None,
+        };
         let places = steps.checked_add(1)?;
         // In ceil mode the last window must still start inside of the input or its left padding.
         let starts_outside = ceil && steps.checked_mul(self.stride)? >= self.size.checked_add(self.before)?;
