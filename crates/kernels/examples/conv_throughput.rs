@@ -1,8 +1,8 @@
 //! Speed of the convolutions and matrix products of some well-known layers, in GFLOP/s.
 //!
-//! `cargo run --release -p gabor-kernels --example conv_throughput [threads [part of a layer's name]]`
+//! `cargo run --release -p gabor-kernels --example conv_throughput [threads [part of a layer's name [direct|winograd]]]`
 
-use gabor_kernels::conv::{ConvGeometry, conv2d, conv2d_input, conv2d_weight};
+use gabor_kernels::conv::{ConvAlgorithm, ConvGeometry, conv2d, conv2d_input, conv2d_weight, set_conv_algorithm};
 use gabor_kernels::gemm::{MatRef, gemm};
 use gabor_kernels::{isa, par};
 use std::hint::black_box;
@@ -43,6 +43,13 @@ const LAYERS: &[Layer] = &[
     ("vgg 512->512 k3 2", 8, 512, 2, 512, 3, 1, 1, 1),
     ("depthwise 64 k3 16", 64, 64, 16, 64, 3, 1, 1, 64),
     ("pointwise 64->128 16", 8, 64, 16, 128, 1, 1, 0, 1),
+    ("digits 16->32 k3 p1 4", 32, 16, 4, 32, 3, 1, 1, 1),
+    ("vgg b32 64->64 k3 32", 32, 64, 32, 64, 3, 1, 1, 1),
+    ("vgg b32 128->128 k3 16", 32, 128, 16, 128, 3, 1, 1, 1),
+    ("vgg b32 256->256 k3 8", 32, 256, 8, 256, 3, 1, 1, 1),
+    ("r50 b8 64->64 k3 56", 8, 64, 56, 64, 3, 1, 1, 1),
+    ("r20 b128 16->16 k3 32", 128, 16, 32, 16, 3, 1, 1, 1),
+    ("r20 b128 64->64 k3 8", 128, 64, 8, 64, 3, 1, 1, 1),
     ("digits 1->8 k3 p1 8", 1, 1, 8, 8, 3, 1, 1, 1),
     ("toy 1->1 k2 6", 1, 1, 6, 1, 2, 1, 0, 1),
 ];
@@ -52,6 +59,11 @@ fn main() {
         par::set_num_threads(threads);
     }
     let wanted = std::env::args().nth(2).unwrap_or_default();
+    match std::env::args().nth(3).as_deref() {
+        Some("direct") => set_conv_algorithm(ConvAlgorithm::Direct),
+        Some("winograd") => set_conv_algorithm(ConvAlgorithm::Winograd),
+        _ => {}
+    }
     println!("{:?}, {} threads", isa::isa(), par::num_threads());
     println!("{:<22} {:>10} {:>22} {:>22} {:>22}", "layer", "MFLOP", "forward", "by input", "by weight");
     for &(name, batch, c, side, k, kernel, stride, pad, groups) in LAYERS {

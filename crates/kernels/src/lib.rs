@@ -29,3 +29,4 @@ pub mod reduce;
 mod softmax;
 mod tile;
 mod transpose;
+mod winograd;

@@ -24,20 +24,42 @@ pub(crate) fn transpose<T: Float>(
     if rows == 0 || columns == 0 {
         return;
     }
-    assert!((rows - 1) * from_row + columns <= from.len(), "the rows are inside of the source");
     assert!((columns - 1) * to_row + rows <= to.len(), "the columns are inside of the result");
+    // SAFETY: the result was checked.
+    unsafe { transpose_to(isa, (rows, columns), from, from_row, to.as_mut_ptr(), to_row) };
+}
+
+/// [`transpose`] to memory that other threads write too, elsewhere.
+///
+/// # Safety
+/// The caller may write the `columns` rows of `rows` elements, `to_row` apart, from `to` on.
+///
+/// # Panics
+/// The source is too short.
+pub(crate) unsafe fn transpose_to<T: Float>(
+    isa: Isa,
+    (rows, columns): (usize, usize),
+    from: &[T],
+    from_row: usize,
+    to: *mut T,
+    to_row: usize,
+) {
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    assert!((rows - 1) * from_row + columns <= from.len(), "the rows are inside of the source");
     // Rows and columns that whole squares have covered.
     let mut done = (0, 0);
     #[cfg(target_arch = "x86_64")]
     if isa >= Isa::Avx2 {
-        let (p, q) = (from.as_ptr(), to.as_mut_ptr());
+        let (p, q) = (from.as_ptr(), to);
         if size_of::<T>() == 4 {
             done = (rows / 8 * 8, columns / 8 * 8);
-            // SAFETY: T is f32, the only float of four bytes; the set exists and the slices were checked.
+            // SAFETY: T is f32, the only float of four bytes; the set exists, the source was checked, and the caller's promise.
             unsafe { squares_f32(done, p.cast(), from_row, q.cast(), to_row) };
         } else {
             done = (rows / 4 * 4, columns / 4 * 4);
-            // SAFETY: T is f64, the only float of eight bytes; the set exists and the slices were checked.
+            // SAFETY: T is f64, the only float of eight bytes; the rest as above.
             unsafe { squares_f64(done, p.cast(), from_row, q.cast(), to_row) };
         }
     }
@@ -45,7 +67,8 @@ pub(crate) fn transpose<T: Float>(
     for i in 0..rows {
         let first = if i < done.0 { done.1 } else { 0 };
         for j in first..columns {
-            to[j * to_row + i] = from[i * from_row + j];
+            // SAFETY: the caller's promise.
+            unsafe { *to.add(j * to_row + i) = from[i * from_row + j] };
         }
     }
 }

@@ -39,6 +39,7 @@ mod value;
 mod warning;
 
 pub use kernels::buffer::{Stats as MemoryStats, stats as memory_stats, trim as release_memory};
+pub use kernels::conv::{ConvAlgorithm, conv_algorithm, set_conv_algorithm};
 pub use kernels::par::{num_threads, set_num_threads};
 
 pub use create::Nested;

@@ -1,0 +1,112 @@
+//! Winograd's filtering against the naive twin.
+
+use super::*;
+use crate::isa;
+use crate::naive::conv as naive;
+
+fn numbers(n: usize, seed: usize) -> Vec<f32> {
+    let mut state = seed as u64;
+    let mut next = || {
+        // Weyl steps and a multiplication: no pattern that tiles could see.
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (state ^ (state >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (mixed >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+/// The largest difference, as a share of the largest expected value.
+fn error(got: &[f32], expected: &[f64]) -> f64 {
+    let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    let off = got.iter().zip(expected).fold(0.0f64, |m, (&a, &b)| m.max((f64::from(a) - b).abs()));
+    if got.iter().any(|v| v.is_nan()) { f64::NAN } else { off / largest.max(1e-30) }
+}
+
+fn check(g: &ConvGeometry) {
+    let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
+    let (x, w, gy, bias) = (numbers(x_len, 1), numbers(w_len, 2), numbers(y_len, 3), numbers(g.out_channels, 4));
+    let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|&v| f64::from(v)).collect() };
+    let (wx, ww, wgy, wbias) = (wide(&x), wide(&w), wide(&gy), wide(&bias));
+    let mut y = vec![0.0; y_len];
+    naive::conv2d(g, &wx, &ww, Some(&wbias), &mut y);
+    let mut gx = vec![0.0; x_len];
+    naive::conv2d_input(g, &ww, &wgy, &mut gx);
+    let mut gw = vec![0.0; w_len];
+    naive::conv2d_weight(g, &wx, &wgy, &mut gw);
+    for &set in isa::available() {
+        isa::with(set, || {
+            let mut got = vec![f32::NAN; y_len];
+            conv2d(set, g, &x, &w, Some(&bias), &mut got);
+            assert!(error(&got, &y) < 2e-5, "forward on {set:?}: {} of {g:?}", error(&got, &y));
+            let mut got = vec![f32::NAN; x_len];
+            conv2d_input(set, g, &w, &gy, &mut got);
+            assert!(error(&got, &gx) < 2e-5, "by input on {set:?}: {} of {g:?}", error(&got, &gx));
+            let mut got = vec![f32::NAN; w_len];
+            conv2d_weight(set, g, &x, &gy, &mut got);
+            assert!(error(&got, &gw) < 2e-5, "by weight on {set:?}: {} of {g:?}", error(&got, &gw));
+        });
+    }
+}
+
+fn geometry([n, c, h, w]: [usize; 4], k: usize, padding: (usize, usize, usize, usize)) -> ConvGeometry {
+    ConvGeometry::new([n, c, h, w], [k, c, 3, 3], (1, 1), padding, (1, 1), 1).expect("it fits")
+}
+
+#[test]
+fn all_passes_agree_with_the_twin() {
+    for padding in [(1, 1, 1, 1), (0, 0, 0, 0), (2, 2, 2, 2), (0, 1, 2, 0)] {
+        for (c, k) in [(1, 1), (16, 16), (3, 17), (20, 33), (64, 48)] {
+            for (n, h, w) in [(1, 4, 4), (2, 8, 8), (1, 3, 3), (3, 7, 10), (2, 13, 5), (1, 33, 18)] {
+                check(&geometry([n, c, h, w], k, padding));
+            }
+        }
+    }
+}
+
+#[test]
+fn many_images_and_wide_ones_agree_with_the_twin() {
+    check(&geometry([50, 16, 8, 8], 16, (1, 1, 1, 1)));
+    check(&geometry([3, 16, 9, 130], 16, (1, 1, 1, 1)));
+    check(&geometry([2, 130, 8, 8], 100, (1, 1, 1, 1)));
+}
+
+#[test]
+fn threads_do_not_change_bits() {
+    let g = geometry([30, 16, 16, 16], 32, (1, 1, 1, 1));
+    let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
+    let (x, w, gy) = (numbers(x_len, 1), numbers(w_len, 2), numbers(y_len, 3));
+    let run = |threads: usize| {
+        let before = par::num_threads();
+        par::set_num_threads(threads);
+        let (mut y, mut gx, mut gw) = (vec![0.0; y_len], vec![0.0; x_len], vec![0.0; w_len]);
+        let set = isa::isa();
+        conv2d(set, &g, &x, &w, None, &mut y);
+        conv2d_input(set, &g, &w, &gy, &mut gx);
+        conv2d_weight(set, &g, &x, &gy, &mut gw);
+        par::set_num_threads(before);
+        (y, gx, gw)
+    };
+    assert!(run(1) == run(3));
+}
+
+/// The error that the documentation of [`crate::conv::ConvAlgorithm`] promises, on layers of well-known nets.
+#[test]
+fn the_error_is_what_the_documentation_says() {
+    for (n, c, side) in [(2, 16, 32), (2, 64, 16), (1, 256, 8)] {
+        let g = geometry([n, c, side, side], c, (1, 1, 1, 1));
+        let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
+        let x: Vec<f32> = numbers(x_len, 5).iter().map(|v| v.max(0.0)).collect();
+        let (w, gy) = (numbers(w_len, 6), numbers(y_len, 7));
+        let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|&v| f64::from(v)).collect() };
+        let (mut y, mut gw) = (vec![0.0; y_len], vec![0.0; w_len]);
+        naive::conv2d(&g, &wide(&x), &wide(&w), None, &mut y);
+        naive::conv2d_weight(&g, &wide(&x), &wide(&gy), &mut gw);
+        let set = isa::isa();
+        let (mut got_y, mut got_w) = (vec![0.0; y_len], vec![0.0; w_len]);
+        conv2d(set, &g, &x, &w, None, &mut got_y);
+        conv2d_weight(set, &g, &x, &gy, &mut got_w);
+        let (forward, weight) = (error(&got_y, &y), error(&got_w, &gw));
+        println!("{c} channels, side {side}: forward {forward:.1e}, by weight {weight:.1e}");
+        assert!(forward < 5e-6 && weight < 2e-6, "{c} channels: {forward} and {weight}");
+    }
+}
