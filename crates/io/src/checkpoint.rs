@@ -106,9 +106,15 @@ impl Checkpoint {
                 checkpoint.states.insert(state.to_string(), found);
             }
         }
-        let model = archive.tensors.iter();
-        checkpoint.model =
-            model.filter_map(|(name, t)| Some((name.strip_prefix("model.")?.to_string(), t.clone()))).collect();
+        for (name, tensor) in archive.tensors {
+            if let Some(name) = name.strip_prefix("model.") {
+                checkpoint.model.push((name.to_string(), tensor));
+            } else if let Some((state, name)) = name.strip_prefix("states.").and_then(|rest| rest.split_once('.'))
+                && let Some(state) = checkpoint.states.get_mut(state)
+            {
+                state.tensors.push((name.to_string(), tensor));
+            }
+        }
         Ok(checkpoint)
     }
 

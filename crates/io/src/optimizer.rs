@@ -44,8 +44,9 @@ pub fn save_optimizer(path: impl AsRef<Path>, optimizer: &dyn Optimizer) -> Resu
 pub fn load_optimizer(path: impl AsRef<Path>, optimizer: &mut dyn Optimizer) -> Result<()> {
     let path = path.as_ref();
     let archive = Archive::read(path)?;
-    let state =
+    let mut state =
         take(&archive, "").map_err(|message| Error::format("load", format!("{}: {message}", path.display())))?;
+    state.tensors = archive.tensors;
     optimizer.load_state_dict(&state).map_err(|error| in_file(path, error))
 }
 
@@ -58,17 +59,19 @@ pub(crate) fn put(archive: &mut Archive, prefix: &str, state: &StateDict) {
     archive.tensors.extend(state.tensors.iter().map(|(name, t)| (format!("{prefix}{name}"), t.clone())));
 }
 
-/// The state under `prefix`, or what is wrong with it.
+/// The state under `prefix` without its tensors, or what is wrong with it.
 pub(crate) fn take(archive: &Archive, prefix: &str) -> Result<StateDict, String> {
     let kind = archive.metadata.get(&format!("{prefix}kind"));
     let kind = kind.ok_or("the file holds no state of an optimizer; load a file that save_optimizer wrote")?;
     let mut state = StateDict::new(kind);
-    for (name, text) in &archive.metadata {
-        let Some(name) = name.strip_prefix(prefix).filter(|name| *name != "kind") else { continue };
+    // A range, since a file may have as many states as words.
+    for (name, text) in archive.metadata.range(prefix.to_string()..) {
+        let Some(name) = name.strip_prefix(prefix) else { break };
+        if name == "kind" {
+            continue;
+        }
         let value = text.parse().map_err(|_| format!("{name} is {text:?}, which is no number"))?;
         state.numbers.push((name.to_string(), value));
     }
-    let tensors = archive.tensors.iter();
-    state.tensors = tensors.filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_string(), t.clone()))).collect();
     Ok(state)
 }

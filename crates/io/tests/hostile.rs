@@ -1,6 +1,10 @@
 //! Broken and malicious files are errors, never panics, hangs or large allocations.
 
-use gabor_io::{Archive, read_tensors, write_tensors};
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use gabor_io::{Archive, Checkpoint, load, read_tensors, write_tensors};
+use nn::Linear;
 use tensor::{Error, Tensor};
 
 fn sample() -> Archive {
@@ -158,4 +162,37 @@ fn errors_name_the_file() {
     assert!(text.starts_with(&format!("load: {}: not a whole safetensors file", path.display())), "{text}");
     assert!(matches!(read_tensors(folder.path()).unwrap_err(), Error::Format { .. }));
     assert!(matches!(read_tensors(folder.path().join("none")).unwrap_err(), Error::Io { .. }));
+}
+
+/// A name of so many dots was compared with the module's names at each of them, which took hours.
+#[test]
+fn a_name_of_a_million_dots_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.safetensors");
+    let name = ".".repeat(1_000_000);
+    std::fs::write(&path, file(&format!(r#"{{"{name}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}}}"#), 0))
+        .unwrap();
+    let start = Instant::now();
+    let error = load(&path, &Linear::new(2, 2).build().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("2 missing, 1 unexpected"), "{}", &error[..200]);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+/// For each state all entries of the file were looked through, which took minutes.
+#[test]
+fn a_checkpoint_of_fifty_thousand_states_opens_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.safetensors");
+    let mut header = String::from(r#"{"__metadata__":{"format":"gabor checkpoint""#);
+    for i in 0..50_000 {
+        write!(header, r#","states.{i}.kind":"SGD","states.{i}.lr":"{i}""#).unwrap();
+    }
+    header.push_str(r#"},"states.7.x":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#);
+    std::fs::write(&path, file(&header, 0)).unwrap();
+    let start = Instant::now();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    assert_eq!(checkpoint.state("49999").unwrap().number("lr"), Some(49_999.0));
+    assert!(checkpoint.state("7").unwrap().tensor("x").is_some());
+    assert!(checkpoint.state("8").unwrap().tensors.is_empty());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }

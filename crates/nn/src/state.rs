@@ -232,8 +232,10 @@ pub(crate) fn load(own: &[(String, Entry)], state: &[(String, Tensor)], strict: 
 fn common_prefix<'a>(longer: &[&'a str], shorter: &[&str]) -> Option<&'a str> {
     let first = longer.first()?;
     let shorter: std::collections::HashSet<&str> = shorter.iter().copied().collect();
+    // Names come from files: one of a million dots would be compared a million times.
+    let longest = shorter.iter().map(|name| name.len()).max()?;
     let dots = first.match_indices('.').map(|(at, _)| &first[..=at]);
-    dots.into_iter()
+    dots.filter(|prefix| first.len() - prefix.len() <= longest)
         .find(|prefix| longer.iter().all(|name| name.strip_prefix(prefix).is_some_and(|rest| shorter.contains(rest))))
 }
 

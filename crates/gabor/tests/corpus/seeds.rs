@@ -108,7 +108,8 @@ fn text(state: &StateDict) -> String {
 }
 
 fn state_seeds() -> Result<()> {
-    for mut optimizer in readers::optimizers()? {
+    for kind in readers::OPTIMIZERS {
+        let mut optimizer = readers::optimizer(kind)?.unwrap();
         for parameter in optimizer.groups()[0].parameters() {
             parameter.tensor().square()?.sum()?.backward()?;
         }
@@ -121,17 +122,7 @@ fn state_seeds() -> Result<()> {
     write("state", "ReduceLROnPlateau", text(&plateau.state_dict()));
     step.load_state_dict(&step.state_dict())?;
     let schedule = text(&step.state_dict());
-    for kind in [
-        "StepLR",
-        "MultiStepLR",
-        "ExponentialLR",
-        "CosineAnnealingLR",
-        "CosineAnnealingWarmRestarts",
-        "LinearLR",
-        "ConstantLR",
-        "PolynomialLR",
-        "OneCycleLR",
-    ] {
+    for kind in readers::SCHEDULES {
         write("state", kind, schedule.replace("StepLR", kind));
     }
     let far = schedule.replace("last_epoch 0", "last_epoch 9000000000000000").replace("StepLR", "LinearLR");
