@@ -18,6 +18,7 @@
 
 mod adagrad;
 mod adam;
+mod averaged;
 mod clip;
 mod engine;
 mod group;
@@ -29,6 +30,7 @@ mod state;
 
 pub use adagrad::{Adagrad, AdagradBuilder};
 pub use adam::{Adam, AdamBuilder, AdamW, AdamWBuilder};
+pub use averaged::AveragedModel;
 pub use clip::{clip_grad_norm_, clip_grad_norm_checked_, clip_grad_value_, get_total_norm, grad_norm, parameter_norm};
 pub use group::{Group, GroupOptions};
 pub use optimizer::Optimizer;
