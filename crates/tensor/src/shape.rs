@@ -31,15 +31,13 @@ impl Shape {
 
     /// The number of elements, or an error if it (or its size in bytes) overflows.
     pub(crate) fn checked_numel(&self, op: &'static str) -> Result<usize> {
-        // A zero among the sizes makes the product 0 even if the others overflow.
-        if self.0.contains(&0) {
-            return Ok(0);
-        }
+        // Beside a 0 the other sizes must not overflow either: products of some of them are taken everywhere.
         self.0
             .iter()
-            .try_fold(1usize, |n, &d| n.checked_mul(d))
+            .try_fold(1usize, |n, &d| n.checked_mul(d.max(1)))
             .filter(|&n| n <= isize::MAX as usize / 16)
-            .ok_or_else(|| Error::TooLarge { op, shape: self.to_vec() })
+            .ok_or_else(|| Error::TooLarge { op, shape: self.to_vec() })?;
+        Ok(self.0.iter().product())
     }
 
     /// Strides of a contiguous row-major tensor of this shape, in elements.

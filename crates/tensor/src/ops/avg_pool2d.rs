@@ -271,6 +271,7 @@ fn samples() -> Vec<crate::testing::Sample> {
         case("ceil mode", &[1, 2, 6, 6], o(3).stride(2).padding(1).ceil_mode(true)),
         case("last window starts on the padding", &[1, 1, 2, 2], o(3).stride(3).padding(1).ceil_mode(true)),
         case("ceil mode, window above the image", &[1, 2, 2, 3], o(4).stride(3).ceil_mode(true)),
+        case("stride beyond everything", &[1, 1, 2, 3], o(2).stride((1, usize::MAX))),
         case("unbatched", &[2, 4, 4], AvgPoolOptions::new((2, 1))),
         case("empty batch", &[0, 2, 4, 4], o(2)),
     ]

@@ -128,7 +128,13 @@ impl Tensor {
             return Err(Error::argument("chunk", "0 chunks; give at least 1"));
         }
         if length == 0 {
-            return Ok(vec![self.clone(); chunks]);
+            let mut parts = Vec::new();
+            // As PyTorch, so many parts without elements; but nobody means more than memory holds.
+            parts.try_reserve_exact(chunks).map_err(|_| {
+                Error::argument("chunk", format!("{chunks} chunks of an empty dimension do not fit in memory"))
+            })?;
+            parts.resize(chunks, self.clone());
+            return Ok(parts);
         }
         self.split(length.div_ceil(chunks), axis)
     }

@@ -159,7 +159,12 @@ impl Tensor {
         if batch == 0 {
             return self.reshape(Shape::from([0, channels, size.h, size.w]));
         }
-        Shape::from([batch, channels, size.h, size.w]).checked_numel(op)?;
+        let shape = Shape::from([batch, channels, size.h, size.w]);
+        shape.checked_numel(op)?;
+        if size.h.max(size.w) > 1 << 24 {
+            // The tables of positions are as long: refuse what does not fit before they are made.
+            return Err(Error::TooLarge { op, shape: shape.to_vec() });
+        }
         let factor = factor.filter(|_| !options.recompute_scale_factor);
         let axes = [(high, size.h, factor.map(|f| f.h)), (wide, size.w, factor.map(|f| f.w))];
         if options.mode == Area {

@@ -105,6 +105,11 @@ impl PoolOptions {
                 return Err(Error::argument(op, message));
             }
         }
+        if self.padding.h.max(self.padding.w) > i32::MAX as usize {
+            let message =
+                format!("padding {} is too large to compute with, at most {} is possible", self.padding, i32::MAX);
+            return Err(Error::argument(op, message));
+        }
         let places = (high.places(self.ceil_mode), wide.places(self.ceil_mode));
         let (Some(out_h), Some(out_w)) = places else {
             let message = format!(
@@ -122,15 +127,16 @@ impl PoolOptions {
                 ),
             ));
         }
+        let (high, wide) = (high.trimmed(), wide.trimmed());
         Ok(PoolGeometry {
             planes: x[0] * x[1],
             in_h: x[2],
             in_w: x[3],
-            kernel_h: self.kernel_size.h,
-            kernel_w: self.kernel_size.w,
-            stride: (self.stride.h, self.stride.w),
-            padding: (self.padding.h, self.padding.w),
-            dilation: (self.dilation.h, self.dilation.w),
+            kernel_h: high.kernel,
+            kernel_w: wide.kernel,
+            stride: (high.stride, wide.stride),
+            padding: (high.before, wide.before),
+            dilation: (high.dilation, wide.dilation),
             out_h,
             out_w,
         })
@@ -327,6 +333,7 @@ fn samples() -> Vec<crate::testing::Sample> {
         case("ceil mode", &[1, 2, 6, 6], o(3).stride(2).ceil_mode(true)),
         case("ceil mode, window outside", &[1, 1, 2, 2], o(1).stride(2).ceil_mode(true)),
         case("ceil mode, window above the image", &[1, 2, 2, 3], o(4).stride(3).ceil_mode(true)),
+        case("stride beyond everything", &[1, 1, 2, 3], o(2).stride((1, usize::MAX))),
         case("unbatched", &[2, 4, 4], o(2)),
         case("empty batch", &[0, 2, 4, 4], o(2)),
         Sample::new("integers", vec![indices([2, 1, 5, 4], 4, 2)], |t| {

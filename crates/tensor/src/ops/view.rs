@@ -423,7 +423,7 @@ impl Rule for Unfold {
             let size = g.dims()[g.rank() - 1];
             let place = |i: usize| embed(&g.select(-1, i as isize)?, self.axis, i, self.step, self.length);
             if size == 0 {
-                return embed(&g.sum_dim(-1, false)?, self.axis, 0, self.step, self.length);
+                return embed(&g.sum_dim(-1, false)?.sliced(self.axis, 0, 0, 1), self.axis, 0, 1, self.length);
             }
             (1..size).try_fold(place(0)?, |sum, i| sum.add(&place(i)?))
         }])
@@ -520,6 +520,8 @@ pub(super) const SPECS: &[OpSpec] = &[
                 case("gaps", numbers([2, 7], 2), |x| x.unfold_dim(1, 2, 3)),
                 case("outer", numbers([4, 2], 3), |x| x.unfold_dim(0, 2, 1)),
                 case("whole", numbers([3], 4), |x| x.unfold_dim(-1, 3, 1)),
+                case("windows of nothing", numbers([2, 3], 6), |x| x.unfold_dim(1, 0, 1)),
+                case("windows of nothing in nothing", numbers([2, 0], 7), |x| x.unfold_dim(1, 0, 1)),
                 case("twice", numbers([3, 4], 5), |x| x.unfold_dim(0, 2, 1)?.unfold_dim(1, 2, 1)),
             ]
         },

@@ -48,6 +48,14 @@ impl Window {
         self.size.checked_add(self.before)?.checked_add(self.after)
     }
 
+    /// The same windows without what no place can reach, such as steps far beyond the input, over which a kernel might loop.
+    pub(super) fn trimmed(self) -> Window {
+        let padded = self.padded().unwrap_or(usize::MAX).max(1);
+        let kernel = self.kernel.min((padded - 1) / self.dilation + 1);
+        let dilation = if kernel == 1 { 1 } else { self.dilation };
+        Window { kernel, dilation, stride: self.stride.min(padded), ..self }
+    }
+
     /// The number of places for the window: `(size + padding - dilation * (kernel - 1) - 1) / stride + 1`.
     /// `None` if there is none or a number overflows.
     pub(super) fn places(&self, ceil: bool) -> Option<usize> {

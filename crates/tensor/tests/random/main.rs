@@ -7,6 +7,7 @@
 mod array;
 mod conv;
 mod elementwise;
+mod hostile;
 mod linear;
 mod pool;
 mod reduce;
