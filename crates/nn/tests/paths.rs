@@ -3,7 +3,7 @@
 use gabor_nn::{
     AvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, Forward, Linear, MaxPool2d, Module, ReLU, Sequential, seq,
 };
-use tensor::{DType, Error, Result, Tensor};
+use tensor::{DType, Error, Parameter, Result, Tensor};
 
 #[derive(Module)]
 struct LeNet {
@@ -206,5 +206,49 @@ fn another_padding_is_proposed_where_it_is_enough() -> Result<()> {
         "use Linear::new(36, 1) or change what comes before",
         "both branches would have to change"
     );
+    Ok(())
+}
+
+/// A layer of a user, who knows nothing of labels.
+#[derive(Module)]
+struct ChannelScale {
+    weight: Parameter,
+}
+
+impl Forward for ChannelScale {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.mul(&self.weight.tensor())
+    }
+}
+
+#[test]
+fn a_layer_of_ones_own_is_known_by_its_parameters() -> Result<()> {
+    #[derive(Module)]
+    struct Net {
+        conv: Conv2d,
+        scale: ChannelScale,
+        head: Parameter,
+    }
+    impl Forward for Net {
+        fn forward(&self, x: &Tensor) -> Result<Tensor> {
+            self.scale.forward(&self.conv.forward(x)?)?.flatten(1, -1)?.matmul(&self.head.tensor())
+        }
+    }
+    let scale =
+        |channels: usize| Ok::<_, Error>(ChannelScale { weight: Parameter::new(Tensor::ones([channels, 1, 1])?)? });
+    let net = |channels: usize| {
+        let head = Parameter::new(Tensor::ones([7, 2])?)?;
+        Ok::<_, Error>(Net { conv: Conv2d::new(1, 2, 3).build()?, scale: scale(channels)?, head })
+    };
+    let wrong = net(3)?;
+    assert_eq!(place(wrong.forward(&image(4)?)), "mul", "nobody has asked for the parameters yet");
+    assert_eq!(place(wrong.call(&image(4)?)), "mul `scale`");
+    assert_eq!(place(seq![ReLU, net(3)?]?.forward(&image(4)?)), "mul `1.scale`");
+    assert_eq!(place(seq![Conv2d::new(1, 2, 3), scale(3)?]?.forward(&image(4)?)), "mul `1`");
+    // A parameter of the model itself, which is no layer.
+    let root = net(2)?;
+    root.eval();
+    assert_eq!(place(root.forward(&image(4)?)), "matmul");
+    assert_eq!(place(seq![ReLU, root]?.forward(&image(4)?)), "matmul `1`");
     Ok(())
 }

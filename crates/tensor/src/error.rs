@@ -198,11 +198,14 @@ impl Error {
     }
 
     /// The same error, happened in the layer with this label, which was called on `line`. An error that has a place
-    /// already keeps it.
+    /// of a label already keeps it.
     #[must_use]
     #[cold]
     pub fn at(self, label: &Label, line: Option<&'static std::panic::Location<'static>>) -> Self {
         match self {
+            Error::InLayer { place, error } if place.is_guess() => {
+                Error::InLayer { place: Place::of(label, line), error }
+            }
             placed @ Error::InLayer { .. } => placed,
             error => Error::InLayer { place: Place::of(label, line), error: Box::new(error) },
         }
@@ -215,6 +218,14 @@ impl Error {
         match self {
             placed @ Error::InLayer { .. } => placed,
             error => Error::InLayer { place: Place::on(line), error: Box::new(error) },
+        }
+    }
+
+    /// The same error, happened in the layer that the parameter with this label belongs to.
+    pub(crate) fn in_owner_of(self, parameter: &Label) -> Self {
+        match self {
+            placed @ Error::InLayer { .. } => placed,
+            error => Error::InLayer { place: Place::of_owner(parameter), error: Box::new(error) },
         }
     }
 

@@ -78,12 +78,24 @@ pub struct Place {
     label: Option<Label>,
     below: String,
     line: Option<&'static Location<'static>>,
+    /// Whether the label is that of a parameter, which the layer holds.
+    parameter: bool,
 }
 
 impl Place {
     /// The place of the layer that `label` belongs to, called on `line`.
     pub(crate) fn of(label: &Label, line: Option<&'static Location<'static>>) -> Self {
-        Place { label: Some(label.share()), below: String::new(), line }
+        Place { label: Some(label.share()), line, ..Place::default() }
+    }
+
+    /// The place of the layer that holds the parameter with this label.
+    pub(crate) fn of_owner(parameter: &Label) -> Self {
+        Place { label: Some(parameter.share()), parameter: true, ..Place::default() }
+    }
+
+    /// Whether it is concluded from a parameter: a layer with a label knows better.
+    pub(crate) fn is_guess(&self) -> bool {
+        self.parameter
     }
 
     /// The place of a layer without a label, called on `line`.
@@ -98,7 +110,11 @@ impl Place {
     }
 
     fn known(&self) -> Option<String> {
-        self.label.as_ref().and_then(Label::path)
+        let path = self.label.as_ref().and_then(Label::path)?;
+        if self.parameter {
+            return Some(path.rsplit_once('.').map_or(String::new(), |(layer, _)| layer.to_owned()));
+        }
+        Some(path)
     }
 
     /// Seen from outside: the layer is called `name` there.
@@ -106,7 +122,10 @@ impl Place {
         match self.known() {
             // A walk through the whole model has seen the container too.
             Some(path) if segments(&path).any(|part| part == name) => {}
-            Some(path) => *self = Place { label: None, below: join(name, &join(&path, &self.below)), line: self.line },
+            Some(path) => {
+                let below = join(name, &join(&path, &self.below));
+                *self = Place { below, line: self.line, ..Place::default() };
+            }
             None => self.below = join(name, &self.below),
         }
     }
@@ -114,7 +133,7 @@ impl Place {
     /// Seen from a container that has a label: what is at `position` failed.
     pub(crate) fn enter_labelled(&mut self, container: &Label, position: &str) {
         if self.known().is_none() {
-            self.label = Some(container.share());
+            (self.label, self.parameter) = (Some(container.share()), false);
             self.below = join(position, &self.below);
         }
     }
@@ -135,7 +154,8 @@ impl Place {
 
 impl Clone for Place {
     fn clone(&self) -> Self {
-        Place { label: self.label.as_ref().map(Label::share), below: self.below.clone(), line: self.line }
+        let label = self.label.as_ref().map(Label::share);
+        Place { label, below: self.below.clone(), line: self.line, parameter: self.parameter }
     }
 }
 

@@ -31,7 +31,7 @@ pub use backward::{GradOptions, grad, gradients};
 pub use hooks::HookHandle;
 pub use origin::{called_from, caller};
 use origin::{in_rule, inside_rule};
-pub(crate) use past::Past;
+pub(crate) use past::{Past, in_owner};
 
 /// A strided array with, perhaps, a memory of how it was made.
 ///

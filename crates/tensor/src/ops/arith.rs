@@ -8,7 +8,7 @@ use kernels::elementwise::{self, Binary, Operand, Unary};
 use crate::dtype::{Element, dispatch};
 use crate::error::{Error, Result};
 use crate::shape::{Shape, broadcast};
-use crate::tape::{Cx, Grads, Rule, Tensor, record};
+use crate::tape::{Cx, Grads, Rule, Tensor, in_owner, record};
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::{OpSpec, Sample, indices, map, numbers, positive, zip};
 use crate::value::Value;
@@ -17,9 +17,9 @@ use crate::value::Value;
 #[track_caller]
 pub(super) fn both(op: &'static str, lhs: &Tensor, rhs: &Tensor) -> Result<(Tensor, Tensor)> {
     if lhs.dtype() != rhs.dtype() {
-        return Err(Error::DTypes { op, lhs: lhs.dtype(), rhs: rhs.dtype() });
+        return Err(in_owner(Error::DTypes { op, lhs: lhs.dtype(), rhs: rhs.dtype() }, &[rhs, lhs]));
     }
-    let shape = broadcast(op, lhs.shape(), rhs.shape())?;
+    let shape = broadcast(op, lhs.shape(), rhs.shape()).map_err(|error| in_owner(error, &[rhs, lhs]))?;
     Ok((lhs.expand(&shape)?, rhs.expand(&shape)?))
 }
 

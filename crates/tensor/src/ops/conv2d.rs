@@ -10,7 +10,7 @@ use super::window::{Padding, Window, at_least_one, batched, channels, unbatched}
 use crate::dtype::dispatch;
 use crate::error::{Error, Result};
 use crate::shape::{Pair, Shape};
-use crate::tape::{Cx, Grads, Rule, Tensor, record};
+use crate::tape::{Cx, Grads, Rule, Tensor, in_owner, record};
 use crate::value::Value;
 
 /// The arguments of a convolution besides its tensors.
@@ -229,6 +229,11 @@ impl Tensor {
     /// Ranks, channels, groups, bias or dtypes do not fit, or the kernel is larger than the padded input.
     #[track_caller]
     pub fn conv2d(&self, weight: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Result<Tensor> {
+        self.convolve(weight, bias, options).map_err(|error| in_owner(error, &[weight]))
+    }
+
+    #[track_caller]
+    fn convolve(&self, weight: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Result<Tensor> {
         let op = "conv2d";
         options.check(op)?;
         let (x, single) = batched(op, self)?;
@@ -268,6 +273,16 @@ impl Tensor {
     /// stride or dilation.
     #[track_caller]
     pub fn conv_transpose2d(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        options: &ConvTranspose2dOptions,
+    ) -> Result<Tensor> {
+        self.convolve_transposed(weight, bias, options).map_err(|error| in_owner(error, &[weight]))
+    }
+
+    #[track_caller]
+    fn convolve_transposed(
         &self,
         weight: &Tensor,
         bias: Option<&Tensor>,

@@ -8,7 +8,7 @@ use super::advice;
 use crate::dtype::{Element, Float, Number, dispatch};
 use crate::error::{Error, Result};
 use crate::shape::{Shape, broadcast};
-use crate::tape::{Cx, Grads, Rule, Tensor, record};
+use crate::tape::{Cx, Grads, Rule, Tensor, in_owner, record};
 use crate::value::Value;
 
 impl Tensor {
@@ -27,6 +27,11 @@ impl Tensor {
     /// The inner sizes differ, the batches do not broadcast, one side is a scalar, or the dtypes differ or are bool.
     #[track_caller]
     pub fn matmul(&self, rhs: &Tensor) -> Result<Tensor> {
+        self.product(rhs).map_err(|error| in_owner(error, &[rhs, self]))
+    }
+
+    #[track_caller]
+    fn product(&self, rhs: &Tensor) -> Result<Tensor> {
         if self.dtype() != rhs.dtype() {
             return Err(Error::DTypes { op: "matmul", lhs: self.dtype(), rhs: rhs.dtype() });
         }
@@ -96,6 +101,11 @@ impl Tensor {
     /// The number of features differs, the bias has another shape, or the dtypes differ or are bool.
     #[track_caller]
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        self.affine(weight, bias).map_err(|error| in_owner(error, &[weight]))
+    }
+
+    #[track_caller]
+    fn affine(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         for other in std::iter::once(weight).chain(bias) {
             if other.dtype() != self.dtype() {
                 return Err(Error::DTypes { op: "linear", lhs: self.dtype(), rhs: other.dtype() });

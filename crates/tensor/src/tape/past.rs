@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use super::{Kind, Saved, Tensor, lock};
+use crate::error::Error;
 use crate::label::Label;
 use crate::shape::Shape;
 
@@ -18,6 +19,19 @@ pub(crate) struct Past {
     pub(crate) rule: Arc<dyn Any>,
     /// How many of its inputs are recorded and have four dimensions.
     pub(crate) images: usize,
+}
+
+/// `error` of an operation on `tensors`: it happened in the layer of the first parameter among them.
+#[cold]
+pub(crate) fn in_owner(error: Error, tensors: &[&Tensor]) -> Error {
+    let label = |tensor: &&Tensor| match &tensor.node.as_ref()?.kind {
+        Kind::Leaf { label, .. } => label.get().map(Label::share),
+        Kind::Op { .. } => None,
+    };
+    match tensors.iter().find_map(label) {
+        Some(parameter) => error.in_owner_of(&parameter),
+        None => error,
+    }
 }
 
 impl Tensor {
