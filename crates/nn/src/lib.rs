@@ -25,6 +25,7 @@ mod loss;
 mod module;
 mod sequential;
 mod state;
+mod summary;
 mod training;
 mod tree;
 
@@ -39,6 +40,7 @@ pub use module::{Forward, Module, Visitor};
 pub use nn_derive::Module;
 pub use sequential::{IntoLayer, Layer, Sequential};
 pub use state::LoadReport;
+pub use summary::{Summary, SummaryRow, summary};
 #[doc(hidden)]
 pub use tensor::Error;
 pub use training::Training;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use gabor_nn::{
     BatchNorm2d, Conv2d, Dropout, Flatten, Forward, HookHandle, Hooked, Linear, MaxPool2d, Module, ReLU, Sequential,
-    seq,
+    seq, summary,
 };
 use tensor::{Error, Result, Tensor};
 
@@ -186,5 +186,35 @@ fn a_wrapped_layer_keeps_its_names_and_methods() -> Result<()> {
     assert_eq!(net.blocks[1].type_name(), "Block");
     let error = net.call(&Tensor::ones([2, 1, 5])?).unwrap_err().to_string();
     assert!(error.contains("`blocks.0.conv`"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_summary_lists_shapes_and_leaves_no_trace() -> Result<()> {
+    let net = net()?;
+    net.get_submodule("head")?.requires_grad_(false);
+    let before = net.state_dict();
+    let found = summary(&net, &[2, 1, 4, 4])?;
+    let row = |path: &str| found.rows.iter().find(|row| row.path == path).expect("it is listed");
+    let shape = |path: &str| row(path).output.as_ref().map(|shape| shape.to_vec());
+    assert_eq!(found.rows.len(), net.named_modules().len());
+    assert_eq!(shape(""), Some(vec![2, 2]));
+    assert_eq!(shape("blocks.1.norm"), Some(vec![2, 3, 4, 4]));
+    assert_eq!(shape("head.1.1"), Some(vec![2, 4]));
+    assert_eq!((shape("blocks.0.bare"), row("blocks.0.bare").parameters), (None, 0));
+    assert_eq!((row("blocks.0.conv").parameters, row("blocks.0").parameters), (30, 0));
+    assert_eq!((found.parameters, found.trainable), (net.num_parameters(), net.num_parameters() - 62));
+    for ((name, a), (_, b)) in before.iter().zip(net.state_dict()) {
+        assert_eq!(
+            a.to_dtype(tensor::DType::F64)?.to_vec::<f64>()?,
+            b.to_dtype(tensor::DType::F64)?.to_vec::<f64>()?,
+            "{name}"
+        );
+    }
+    let text = summary(&net, &[2, 2, 4, 4]).unwrap_err().to_string();
+    assert!(text.contains("`blocks.0.conv`"), "{text}");
+    let shared = Arc::new(Linear::new(2, 2).build()?);
+    let twice = summary(&seq![shared.clone(), shared]?, &[1, 2])?;
+    assert_eq!((twice.parameters, twice.rows.len()), (6, 2));
     Ok(())
 }
