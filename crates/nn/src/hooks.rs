@@ -184,7 +184,7 @@ impl Visitor for Search {
     }
 }
 
-/// A layer with a place for hooks, for layers that have none: those without options, such as [`ReLU`](crate::ReLU), and
+/// A layer with a place for hooks, for layers that have none: activations, such as [`ReLU`](crate::ReLU), and
 /// your own. Everything else is as with the layer alone: names, paths, fields, methods.
 ///
 /// ```

@@ -230,9 +230,10 @@ pub trait Module: AsModule {
     /// Calls `hook(input, output)` after each call of the layer at `path` (the empty path is this module); what it
     /// gives, if anything, replaces the output.
     ///
-    /// All layers with parameters or options take hooks, a `Sequential` and whatever stands in one too. Others, such as `ReLU`
-    /// in a field or structs of your own, take them if they are wrapped in [`Hooked`](crate::Hooked) or have a
-    /// [`Label`](crate::Label). Unlike in PyTorch they run when `forward` is called, not only by `net(x)`, and do not know the module.
+    /// Convolutions, linear layers, pooling, normalisation, dropout, padding take hooks, and so does a `Sequential` and whatever
+    /// stands in one. Activations in a field, such as `ReLU`, and structs of your own take them if they are wrapped in
+    /// [`Hooked`](crate::Hooked) or have a [`Label`](crate::Label). Unlike in PyTorch hooks run when `forward` is called, not
+    /// only by `net(x)`, and do not know the module.
     ///
     /// ```
     /// use std::sync::{Arc, Mutex};
