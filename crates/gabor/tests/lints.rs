@@ -65,7 +65,8 @@ fn each_lint_is_told_once() -> Result<()> {
     for _ in 0..3 {
         sgd.step()?;
     }
-    let text = "SGD: step() moves nothing, no parameter has a gradient; call backward() on the loss first";
+    let text =
+        "SGD: step() moves nothing, no parameter has a gradient; call zero_grad(), backward() and step() in this order";
     assert_eq!(seen(), [(Lint::NothingToStep, text.to_owned())]);
 
     for _ in 0..4 {

@@ -71,7 +71,7 @@ impl Engine {
         if !stepped {
             warn_once(Lint::NothingToStep, || {
                 format!(
-                    "{}: step() moves nothing, no parameter has a gradient; call backward() on the loss first",
+                    "{}: step() moves nothing, no parameter has a gradient; call zero_grad(), backward() and step() in this order",
                     self.kind
                 )
             });

@@ -9,6 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub enum Lint {
     /// `cross_entropy` was given probabilities, which it makes itself of logits.
     SoftmaxTwice,
+    /// `nll_loss` was given probabilities instead of their logarithms.
+    NoLogarithm,
     /// An optimizer uses gradients that it has used before: `zero_grad` was forgotten.
     GradientsNotZeroed,
     /// An optimizer steps although no parameter has a gradient: `backward` was forgotten.

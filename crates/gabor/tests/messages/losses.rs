@@ -156,4 +156,16 @@ pub(crate) const ROWS: &[Row] = &[
             "cross_entropy: the logits [4, 3] look like probabilities, each sample sums to 1; leave out the softmax, cross_entropy contains it",
         ),
     ),
+    Row(
+        52,
+        "softmax before nll_loss",
+        Warns(
+            || {
+                let targets = Tensor::new([0i64, 1, 2, 0])?;
+                (0..64).try_for_each(|_| functional::nll_loss(&Tensor::randn([4, 3])?.softmax(1)?, &targets).map(drop))
+            },
+            Lint::NoLogarithm,
+            "nll_loss: the logarithms [4, 3] look like probabilities, each sample sums to 1; use log_softmax instead of softmax, or cross_entropy on raw scores",
+        ),
+    ),
 ];

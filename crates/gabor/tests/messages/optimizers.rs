@@ -138,7 +138,7 @@ pub(crate) const ROWS: &[Row] = &[
         Warns(
             || SGD::new(net()?.parameters(), 0.1).build()?.step(),
             Lint::NothingToStep,
-            "SGD: step() moves nothing, no parameter has a gradient; call backward() on the loss first",
+            "SGD: step() moves nothing, no parameter has a gradient; call zero_grad(), backward() and step() in this order",
         ),
     ),
     Row(

@@ -21,7 +21,7 @@ pub(crate) const ROWS: &[Row] = &[
         "a vector into a layer",
         Says(
             || seq![AvgPool2d::new(2)]?.forward(&zeros([8])?).map(drop),
-            "avg_pool2d `0`: input has shape [8] (1 dimensions), expected [N, C, H, W] or [C, H, W]",
+            "avg_pool2d `0`: input has shape [8] (1 dimension), expected [N, C, H, W] or [C, H, W]",
         ),
     ),
     Row(

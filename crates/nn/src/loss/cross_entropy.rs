@@ -1,11 +1,9 @@
 //! The cross entropy of classes or probabilities, given logits.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use tensor::{Error, Lint, Result, State, Tensor};
 
-use tensor::{Error, Lint, Result, State, Tensor, is_anomaly_enabled, is_untold, warn_once};
-
-use super::Reduction;
 use super::nll::{Picked, check_weight, class_axis};
+use super::{Reduction, lint};
 use crate::Module;
 
 /// The mean of `-log(softmax(logits)[target])`; targets of -100 are left out. `logits` is `[N, C, ...]`; `target` holds
@@ -97,9 +95,7 @@ impl CrossEntropyLoss {
             return Err(Error::argument(op, format!("label_smoothing is {smoothing}; it must be from 0 to 1")));
         }
         let (axis, classes) = class_axis(op, logits)?;
-        if is_untold(Lint::SoftmaxTwice) && is_sampled() {
-            look_for_softmax(logits, axis)?;
-        }
+        lint::probabilities(Lint::SoftmaxTwice, op, logits, axis)?;
         let weight = self.weight.as_ref().map(State::tensor);
         if target.shape() == logits.shape() {
             check_weight(op, logits, weight.as_ref(), classes)?;
@@ -151,33 +147,6 @@ impl CrossEntropyLoss {
             Reduction::Mean => products.sum()?.div_scalar(-(logits.numel() as f64 / classes as f64)),
         }
     }
-}
-
-/// The first calls, and then ever fewer: looking costs a pass over the logits.
-fn is_sampled() -> bool {
-    static CALLS: AtomicU32 = AtomicU32::new(0);
-    let calls = CALLS.fetch_add(1, Ordering::Relaxed);
-    calls < 4 || calls.is_power_of_two()
-}
-
-/// Warns where the logits are probabilities: none is negative and those of each sample sum to 1.
-fn look_for_softmax(logits: &Tensor, axis: usize) -> Result<()> {
-    let logits = logits.detach();
-    // In anomaly mode the loss itself shall be what a NaN is blamed on.
-    if is_anomaly_enabled() || logits.numel() == 0 || logits.dims()[axis] < 2 || logits.min()?.item()? < 0.0 {
-        return Ok(());
-    }
-    let from_one = logits.sum_dim(axis as isize, false)?.sub_scalar(1.0)?.abs()?.max()?.item()?;
-    if from_one < 1e-4 {
-        warn_once(Lint::SoftmaxTwice, || {
-            let shape = logits.shape();
-            format!(
-                "cross_entropy: the logits {shape:?} look like probabilities, each sample sums to 1; leave out the softmax, \
-                 cross_entropy contains it"
-            )
-        });
-    }
-    Ok(())
 }
 
 /// Each class times its weight.

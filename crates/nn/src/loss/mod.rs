@@ -3,6 +3,7 @@
 mod binary;
 mod cross_entropy;
 mod divergence;
+mod lint;
 mod margin;
 mod nll;
 mod regression;

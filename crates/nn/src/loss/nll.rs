@@ -1,8 +1,8 @@
 //! The negative log likelihood: the loss of classes, given the logarithms of their probabilities.
 
-use tensor::{DType, Error, Lint, Result, State, Tensor, is_anomaly_enabled, is_untold, warn_once};
+use tensor::{DType, Error, Lint, Result, State, Tensor, is_anomaly_enabled};
 
-use super::Reduction;
+use super::{Reduction, lint};
 use crate::Module;
 
 /// The mean of `-input[n, target[n]]`; targets of -100 are left out.
@@ -74,6 +74,7 @@ impl NLLLoss {
     pub fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
         let weight = self.weight.as_ref().map(State::tensor);
         let picked = Picked::new("nll_loss", input, target, weight.as_ref(), self.ignore_index)?;
+        lint::probabilities(Lint::NoLogarithm, "nll_loss", input, picked.axis as usize)?;
         picked.nll(input, self.reduction)
     }
 }
@@ -150,7 +151,7 @@ impl Picked {
             return Err(Error::argument(op, message));
         }
         if !clean && input.numel() > 0 {
-            look_for_targets(op, &targets, ignore_index)?;
+            lint::no_targets(op, &targets, ignore_index)?;
         }
         let ignored = if clean { None } else { Some(targets.eq_scalar(ignore_index as f64)?) };
         let safe = ignored.as_ref().map_or_else(|| Ok(targets.clone()), |i| targets.masked_fill(i, 0.0))?;
@@ -223,19 +224,6 @@ fn wrong_targets(op: &'static str, input: &Tensor, target: &Tensor) -> Error {
         target.shape()
     );
     Error::argument(op, message)
-}
-
-/// Warns where every target is left out.
-fn look_for_targets(op: &'static str, targets: &Tensor, ignore_index: i64) -> Result<()> {
-    if is_untold(Lint::NothingCounted) && targets.with_slice(|t: &[i64]| t.iter().all(|&t| t == ignore_index))? {
-        warn_once(Lint::NothingCounted, || {
-            let count = targets.numel();
-            format!(
-                "{op}: all {count} targets are {ignore_index} and left out, the mean of nothing is NaN; check the labels"
-            )
-        });
-    }
-    Ok(())
 }
 
 /// The dimension of the classes and their number.

@@ -85,8 +85,11 @@ pub(super) fn batched(op: &'static str, x: &Tensor) -> Result<(Tensor, bool)> {
                 [h, w] => format!("; for one grey image use reshape([1, 1, {h}, {w}])"),
                 _ => String::new(),
             };
-            let message =
-                format!("input has shape {:?} ({rank} dimensions), expected [N, C, H, W] or [C, H, W]{fix}", x.shape());
+            let message = format!(
+                "input has shape {:?} ({rank} dimension{}), expected [N, C, H, W] or [C, H, W]{fix}",
+                x.shape(),
+                if rank == 1 { "" } else { "s" }
+            );
             Err(Error::shape(op, message))
         }
     }
