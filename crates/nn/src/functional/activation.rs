@@ -131,8 +131,14 @@ pub fn celu(x: &Tensor, alpha: f64) -> Result<Tensor> {
     if alpha == 0.0 || alpha.is_nan() {
         return Err(Error::argument("celu", format!("alpha is {alpha}; it must be a number other than 0")));
     }
-    let below = x.clamp(None, Some(0.0))?.div_scalar(alpha)?.expm1()?.mul_scalar(alpha)?;
+    let below = up_to_zero(x)?.div_scalar(alpha)?.expm1()?.mul_scalar(alpha)?;
     x.relu()?.add(&below)
+}
+
+/// The elements up to 0, and 0 for larger ones; unlike that of `clamp`, the gradient at 0 is 1.
+#[track_caller]
+fn up_to_zero(x: &Tensor) -> Result<Tensor> {
+    x.masked_fill(&x.detach().gt_scalar(0.0)?, 0.0)
 }
 
 /// 0 from `-lambd` to `lambd`, `x` elsewhere.
@@ -168,7 +174,9 @@ pub fn softshrink(x: &Tensor, lambd: f64) -> Result<Tensor> {
     if lambd.is_nan() || lambd < 0.0 {
         return Err(Error::argument("softshrink", format!("lambd is {lambd}; it must be at least 0")));
     }
-    x.sub(&x.clamp(Some(-lambd), Some(lambd))?)
+    let near = x.detach();
+    let inside = near.ge_scalar(-lambd)?.logical_and(&near.le_scalar(lambd)?)?;
+    x.sub(&near.clamp(Some(-lambd), Some(lambd))?)?.masked_fill(&inside, 0.0)
 }
 
 /// `x - tanh(x)`.
@@ -229,7 +237,7 @@ pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     if weight.numel() != 1 {
         shape[1] = channels;
     }
-    let below = x.clamp(None, Some(0.0))?.mul(&weight.reshape(&shape[..x.rank()])?)?;
+    let below = up_to_zero(x)?.mul(&weight.reshape(&shape[..x.rank()])?)?;
     x.relu()?.add(&below)
 }
 

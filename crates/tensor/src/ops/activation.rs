@@ -113,10 +113,10 @@ impl Tensor {
             ));
         }
         let y = apply("hardtanh", Unary::Clamp { min, max }, self)?;
-        record(y, &[self], || Between { x: self.clone(), min, max, inclusive: false })
+        record(y, &[self], || Between { x: self.clone(), min: Some(min), max: Some(max), passes_nan: true })
     }
 
-    /// `x` held between `min` and `max`, either of which may be left out; the gradient passes at the bounds.
+    /// `x` held between `min` and `max`, either of which may be left out; the gradient is 0 at the bounds and outside.
     ///
     /// ```
     /// use gabor_tensor::Tensor;
@@ -139,7 +139,7 @@ impl Tensor {
             return max.map_or_else(|| Ok(raised.clone()), |m| raised.minimum(&self.scalar_like(m)?));
         }
         let y = apply("clamp", Unary::Clamp { min: low, max: high }, self)?;
-        record(y, &[self], || Between { x: self.clone(), min: low, max: high, inclusive: true })
+        record(y, &[self], || Between { x: self.clone(), min, max, passes_nan: false })
     }
 }
 
@@ -258,7 +258,7 @@ impl Rule for Elu {
         // The clamp keeps exp finite where its branch is not taken.
         cx.each([&|| {
             let slope = self.x.clamp(None, Some(0.0))?.exp()?.mul_scalar(self.alpha)?;
-            self.x.gt_scalar(0.0)?.where_cond(g, &g.mul(&slope)?)
+            self.x.le_scalar(0.0)?.where_cond(&g.mul(&slope)?, g)
         }])
     }
 }
@@ -281,9 +281,9 @@ impl Rule for Softplus {
 #[derive(Debug)]
 struct Between {
     x: Tensor,
-    min: f64,
-    max: f64,
-    inclusive: bool,
+    min: Option<f64>,
+    max: Option<f64>,
+    passes_nan: bool,
 }
 impl Rule for Between {
     fn name(&self) -> String {
@@ -292,12 +292,14 @@ impl Rule for Between {
 
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| {
-            // As PyTorch, NaN passes the gradient of hardtanh, but not that of clamp.
-            let flat = if self.inclusive {
-                self.x.ge_scalar(self.min)?.logical_and(&self.x.le_scalar(self.max)?)?.logical_not()?
-            } else {
-                self.x.le_scalar(self.min)?.logical_or(&self.x.ge_scalar(self.max)?)?
-            };
+            // As PyTorch, nothing passes at a bound, and NaN passes the gradient of hardtanh, but not that of clamp.
+            let mut flat = if self.passes_nan { self.x.zeros_like()?.gt_scalar(0.0)? } else { self.x.isnan()? };
+            if let Some(min) = self.min {
+                flat = flat.logical_or(&self.x.le_scalar(min)?)?;
+            }
+            if let Some(max) = self.max {
+                flat = flat.logical_or(&self.x.ge_scalar(max)?)?;
+            }
             g.masked_fill(&flat, 0.0)
         }])
     }

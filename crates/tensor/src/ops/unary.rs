@@ -399,7 +399,7 @@ pub(super) const SPECS: &[OpSpec] = &[
     OpSpec { name: "cos", samples: || samples(Tensor::cos, f64::cos) },
     OpSpec { name: "tanh", samples: || samples(Tensor::tanh, f64::tanh) },
     OpSpec { name: "erf", samples: || samples(Tensor::erf, libm::erf) },
-    OpSpec { name: "sign", samples: || samples(Tensor::sign, f64::signum) },
+    OpSpec { name: "sign", samples: || samples(Tensor::sign, |v| if v == 0.0 { 0.0 } else { v.signum() }) },
     OpSpec { name: "floor", samples: || samples(Tensor::floor, f64::floor) },
     OpSpec { name: "ceil", samples: || samples(Tensor::ceil, f64::ceil) },
     OpSpec { name: "round", samples: || samples(Tensor::round, f64::round_ties_even) },
