@@ -10,8 +10,9 @@ use gabor::data::{Dataset, Mnist, Split, parse_idx};
 use gabor::io::{Archive, Checkpoint, load, load_optimizer};
 use gabor::nn::{BatchNorm2d, Conv2d, Flatten, Linear, Module, Sequential, seq};
 use gabor::optim::{
-    Adagrad, Adam, AdamW, ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, ExponentialLR, LinearLR,
-    MultiStepLR, OneCycleLR, Optimizer, PolynomialLR, RMSprop, ReduceLROnPlateau, SGD, Schedule, StateDict, StepLR,
+    Adagrad, Adam, AdamW, AveragedModel, ChainedScheduler, ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts,
+    CyclicLR, ExponentialLR, LinearLR, MultiStepLR, OneCycleLR, Optimizer, PolynomialLR, RMSprop, ReduceLROnPlateau,
+    SGD, Schedule, SequentialLR, StateDict, StepLR,
 };
 use gabor::{DType, Parameter, Result, Tensor};
 
@@ -217,6 +218,10 @@ fn schedule(state: &StateDict) -> Result<()> {
         "ConstantLR" => walk(ConstantLR::new(&mut sgd).build()?, &mut sgd, state),
         "PolynomialLR" => walk(PolynomialLR::new(&sgd).build()?, &mut sgd, state),
         "OneCycleLR" => walk(OneCycleLR::new(&mut sgd, 1.0, 9).build()?, &mut sgd, state),
+        "CyclicLR" => walk(CyclicLR::new(&mut sgd, 0.1, 1.0).build()?, &mut sgd, state),
+        kind if kind.starts_with("SequentialLR") => walk(sequence(&mut sgd)?, &mut sgd, state),
+        kind if kind.starts_with("ChainedScheduler") => walk(chain(&mut sgd)?, &mut sgd, state),
+        "AveragedModel" => average(state)?,
         _ => {
             let mut plateau = ReduceLROnPlateau::new(&sgd).patience(1).cooldown(1).build()?;
             if plateau.load_state_dict(state).is_ok() {
@@ -228,6 +233,33 @@ fn schedule(state: &StateDict) -> Result<()> {
         }
     }
     moves(&mut sgd);
+    Ok(())
+}
+
+/// A warm-up and what follows it.
+pub fn sequence(sgd: &mut SGD) -> Result<SequentialLR> {
+    let warm_up = LinearLR::new(sgd).total_iters(2).build()?;
+    let decay = CosineAnnealingLR::new(sgd, 4).build()?;
+    SequentialLR::new(sgd, vec![Box::new(warm_up), Box::new(decay)], [2]).build()
+}
+
+/// Two schedules at once.
+pub fn chain(sgd: &mut SGD) -> Result<ChainedScheduler> {
+    let parts: Vec<Box<dyn Schedule>> =
+        vec![Box::new(StepLR::new(sgd, 2).build()?), Box::new(ExponentialLR::new(sgd, 0.9).build()?)];
+    ChainedScheduler::new(sgd, parts).build()
+}
+
+/// The average of a small net.
+fn average(state: &StateDict) -> Result<()> {
+    let net = BatchNorm2d::new(2).build()?;
+    for mut average in [AveragedModel::ema(&net, 0.9)?, AveragedModel::swa(&net)?] {
+        if average.load_state_dict(state).is_ok() {
+            average.load_state_dict(&average.state_dict())?;
+        }
+        average.update_parameters(&net)?;
+        average.copy_to(&net)?;
+    }
     Ok(())
 }
 

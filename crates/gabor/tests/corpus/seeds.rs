@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use gabor::io::{Archive, Checkpoint};
-use gabor::nn::Module;
-use gabor::optim::{Optimizer, ReduceLROnPlateau, Schedule, StateDict};
+use gabor::nn::{BatchNorm2d, Module};
+use gabor::optim::{AveragedModel, Optimizer, ReduceLROnPlateau, Schedule, StateDict};
 use gabor::{Result, Tensor};
 
 use crate::readers;
@@ -125,6 +125,13 @@ fn state_seeds() -> Result<()> {
     for kind in readers::SCHEDULES {
         write("state", kind, schedule.replace("StepLR", kind));
     }
+    write("state", "CyclicLR", schedule.replace("StepLR", "CyclicLR"));
+    let mut sgd = sgd;
+    write("state", "SequentialLR", text(&readers::sequence(&mut sgd)?.state_dict()));
+    write("state", "ChainedScheduler", text(&readers::chain(&mut sgd)?.state_dict()));
+    let layer = BatchNorm2d::new(2).build()?;
+    write("state", "ema", text(&AveragedModel::ema(&layer, 0.9)?.state_dict()));
+    write("state", "swa", text(&AveragedModel::swa(&layer)?.state_dict()));
     let far = schedule.replace("last_epoch 0", "last_epoch 9000000000000000").replace("StepLR", "LinearLR");
     write("state", "far", far);
     write("state", "infinite", schedule.replace("last_epoch 0", "last_epoch inf"));
@@ -163,6 +170,7 @@ fn checkpoint_seeds() -> Result<()> {
 #[test]
 #[ignore = "writes into the source tree"]
 fn write_the_seeds() -> Result<()> {
+    gabor::manual_seed(1);
     idx_seeds();
     mnist_seeds();
     archive_seeds()?;
