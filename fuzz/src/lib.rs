@@ -53,6 +53,7 @@ pub fn mnist(bytes: &[u8]) {
         assert!(y.to_vec::<i64>().unwrap().iter().all(|y| (0..10).contains(y)));
         assert!(data.batch(&[data.len()]).is_err());
     }
+    fs::remove_dir_all(&folder).unwrap();
 }
 
 /// A safetensors file: what is read is written and read again as the same.
@@ -113,6 +114,7 @@ pub fn checkpoint(bytes: &[u8]) {
         let old = Archive::from_bytes(before).unwrap();
         net.load_state_dict(&old.tensors, true).unwrap();
     });
+    fs::remove_file(&path).unwrap();
 }
 
 fn content(net: &Sequential) -> Vec<u8> {
