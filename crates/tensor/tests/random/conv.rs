@@ -30,7 +30,8 @@ fn pair(range: std::ops::Range<usize>) -> impl Strategy<Value = (usize, usize)> 
 }
 
 fn cases(channels: usize, side: usize) -> impl Strategy<Value = Case> {
-    let sizes = (0..4usize, 1..4usize, (1..channels, 1..channels), pair(1..side), pair(1..5));
+    let batch = prop_oneof![1 => Just(0usize), 8 => 1..4usize];
+    let sizes = (batch, 1..4usize, (1..channels, 1..channels), pair(1..side), pair(1..5));
     let options = (pair(1..4), proptest::option::weighted(0.9, pair(0..4)), pair(1..4), pair(0..3));
     (sizes, options, any::<bool>(), (layout(), layout()), any::<u64>()).prop_map(
         |(sizes, options, bias, layouts, seed)| {

@@ -8,9 +8,11 @@ mod array;
 mod conv;
 mod elementwise;
 mod hostile;
+mod index;
 mod linear;
 mod pool;
 mod reduce;
+mod views;
 
 use proptest::test_runner::{Config, RngSeed};
 
