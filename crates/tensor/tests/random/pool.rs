@@ -27,8 +27,8 @@ fn cases() -> impl Strategy<Value = Case> {
         let (planes, image, kernel, stride, mut padding, dilation) = sizes;
         if wild > 0 {
             // Most paddings are allowed ones.
-            padding.0 %= ((kernel.0 - 1) * dilation.0 + 1) / 2 + 1;
-            padding.1 %= ((kernel.1 - 1) * dilation.1 + 1) / 2 + 1;
+            padding.0 %= ((kernel.0 - 1) * dilation.0).div_ceil(2) + 1;
+            padding.1 %= ((kernel.1 - 1) * dilation.1).div_ceil(2) + 1;
         }
         Case { planes, image, kernel, stride, padding, dilation, ceil, layout, seed }
     })
