@@ -211,5 +211,15 @@ mod tests {
         let caught = std::panic::catch_unwind(|| for_each_range(2, THRESHOLD, |r| assert!(r.start == 7)));
         assert!(caught.is_err());
         assert!(!BUSY.get());
+        // On whichever thread it was: all of them work on.
+        for part in 0..8 {
+            let caught = std::panic::catch_unwind(|| {
+                for_each_range(8, THRESHOLD, |range| assert!(!range.contains(&part), "part {part}"));
+            });
+            assert!(caught.is_err());
+            let mut seen = vec![0u8; 100];
+            for_each_chunk(&mut seen, 1, THRESHOLD, |_, y| y[0] += 1);
+            assert!(seen.iter().all(|&s| s == 1));
+        }
     }
 }
