@@ -1,0 +1,56 @@
+//! Winograd's filtering on random sizes: results and gradients in f32 near those in f64, which are summed directly.
+
+use gabor_tensor::{
+    Conv2dOptions, ConvAlgorithm, DType, Generator, GradOptions, Result, Tensor, grad, set_conv_algorithm,
+};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed};
+
+fn few(cases: u32) -> Config {
+    let config = Config { failure_persistence: None, ..Config::default() };
+    if std::env::var("PROPTEST_CASES").is_ok() {
+        config
+    } else {
+        Config { cases, rng_seed: RngSeed::Fixed(3), ..config }
+    }
+}
+
+/// The result, and the gradients of input, weight and bias.
+fn all(inputs: &[Tensor], padding: (usize, usize), dtype: DType) -> Result<Vec<Vec<f64>>> {
+    let leaf = |x: &Tensor| x.to_dtype(dtype)?.requires_grad_();
+    let [x, w, b] = [leaf(&inputs[0])?, leaf(&inputs[1])?, leaf(&inputs[2])?];
+    let y = x.conv2d(&w, Some(&b), &Conv2dOptions::new().padding(padding))?;
+    let g = Generator::new(7).uniform(-1.0, 1.0, y.shape(), DType::F64)?.to_dtype(DType::F32)?.to_dtype(dtype)?;
+    let grads = grad(&y, &[&x, &w, &b], &GradOptions { gradient: Some(&g), ..GradOptions::default() })?;
+    let wide = |t: &Tensor| t.detach().to_dtype(DType::F64)?.to_vec::<f64>();
+    std::iter::once(Some(y)).chain(grads).flatten().map(|t| wide(&t)).collect()
+}
+
+proptest! {
+    #![proptest_config(few(24))]
+
+    #[test]
+    fn results_and_gradients_are_near_the_direct_sums(
+        (n, c, k) in (1..4usize, 1..24usize, 1..24usize),
+        (h, w) in (3..24usize, 3..24usize),
+        padding in (0..3usize, 0..3usize),
+        seed in any::<u64>(),
+    ) {
+        // The only test of this process that convolves.
+        set_conv_algorithm(ConvAlgorithm::Winograd);
+        let shapes = [vec![n, c, h, w], vec![k, c, 3, 3], vec![k]];
+        let random = |(i, shape): (usize, &Vec<usize>)| {
+            // Numbers that both types hold, so that only the computation differs.
+            let x = Generator::new(seed ^ i as u64).uniform(-1.0, 1.0, &shape[..], DType::F32).unwrap();
+            x.to_dtype(DType::F64).unwrap()
+        };
+        let inputs: Vec<Tensor> = shapes.iter().enumerate().map(random).collect();
+        let (got, expected) = (all(&inputs, padding, DType::F32).unwrap(), all(&inputs, padding, DType::F64).unwrap());
+        for (what, (got, expected)) in ["result", "input", "weight", "bias"].iter().zip(got.iter().zip(&expected)) {
+            let largest = expected.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+            for (a, b) in got.iter().zip(expected) {
+                prop_assert!((a - b).abs() <= 1e-5 * largest, "{}: {} against {}, at most {}", what, a, b, largest);
+            }
+        }
+    }
+}
