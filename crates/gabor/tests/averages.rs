@@ -127,3 +127,42 @@ fn other_models_are_refused() -> Result<()> {
     assert_eq!(text, "AveragedModel: `0.weight` has open sizes, its layer is lazy; call net.materialize first");
     Ok(())
 }
+
+#[test]
+fn statistics_of_averaged_weights_are_computed_anew() -> Result<()> {
+    let net = seq![seq![Linear::new(2, 2), BatchNorm1d::new(2).momentum(0.3)]?, Dropout::new(0.0)]?;
+    net.to_dtype(DType::F64)?;
+    net.get_submodule("0")?.eval();
+    let mut g = Generator::new(3);
+    let batches: Vec<Tensor> = (0..3).map(|_| g.normal(1.0, 2.0, [5, 2], DType::F64)).collect::<Result<_>>()?;
+    net.get_buffer("0.1.running_mean")?.set(&Tensor::new([9f64, 9.0])?)?;
+    nn::update_bn(batches.iter().cloned().map(Ok), &net)?;
+    let linear = net.get_submodule("0.0")?.downcast_ref::<Linear>().expect("it is one");
+    let (mut mean, mut var) = (Tensor::zeros([2])?.to_dtype(DType::F64)?, Tensor::zeros([2])?.to_dtype(DType::F64)?);
+    for x in &batches {
+        let y = linear.forward(x)?.detach();
+        mean = mean.add(&y.mean_dim(0, false)?.div_scalar(3.0)?)?;
+        var = var.add(&y.var_dim(0, 1.0, false)?.div_scalar(3.0)?)?;
+    }
+    for (name, expected) in [("0.1.running_mean", mean), ("0.1.running_var", var)] {
+        let (a, b) = (net.get_buffer(name)?.tensor().to_vec::<f64>()?, expected.to_vec::<f64>()?);
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-12), "{name} {a:?} {b:?}");
+    }
+    assert_eq!(net.get_buffer("0.1.num_batches_tracked")?.tensor().item()?, 3.0);
+    assert!(net.parameters().iter().all(|p| p.grad().is_none()));
+
+    // The switches are as before, and so is the momentum.
+    let kept = net.get_buffer("0.1.running_mean")?.tensor().to_vec::<f64>()?;
+    net.forward(&batches[0])?;
+    assert_eq!(net.get_buffer("0.1.running_mean")?.tensor().to_vec::<f64>()?, kept, "it was in evaluation");
+    net.train();
+    net.forward(&batches[0])?;
+    let batch = linear.forward(&batches[0])?.mean_dim(0, false)?.to_vec::<f64>()?;
+    let moved = net.get_buffer("0.1.running_mean")?.tensor().to_vec::<f64>()?;
+    assert!((0..2).all(|i| (moved[i] - (0.7 * kept[i] + 0.3 * batch[i])).abs() < 1e-12));
+
+    let broken = [Ok(batches[0].clone()), Err(Error::custom("no more"))];
+    assert!(nn::update_bn(broken, &net).is_err());
+    assert!(nn::update_bn([Err(Error::custom("not asked for"))], &Linear::new(2, 2).build()?).is_ok());
+    Ok(())
+}

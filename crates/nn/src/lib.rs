@@ -28,6 +28,7 @@ mod state;
 mod summary;
 mod training;
 mod tree;
+mod update_bn;
 
 pub use containers::{ModuleDict, ModuleList};
 pub use hooks::{HookHandle, Hooked, Hooks};
@@ -47,3 +48,4 @@ pub use summary::{Summary, SummaryRow, summary};
 pub use tensor::Error;
 pub use training::Training;
 pub use tree::AsModule;
+pub use update_bn::update_bn;

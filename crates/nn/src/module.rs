@@ -9,7 +9,7 @@ use tensor::{DType, Parameter, Result, Shape, State, Tensor, called_from, no_gra
 use crate::hooks::{self, Hook, HookHandle, Hooks};
 use crate::label::{Label, Walk};
 use crate::state::{self, Entry, LoadReport, collect};
-use crate::training::{Evaluation, Training};
+use crate::training::Training;
 use crate::tree::{self, AsModule};
 
 /// Walks through a module. Each method does nothing unless it is written.
@@ -435,7 +435,7 @@ pub trait Forward: Module {
     fn materialize(&self, shape: &[usize]) -> Result<Shape> {
         let dtype = self.parameters().first().map_or(DType::F32, Parameter::dtype);
         let x = Tensor::zeros(shape)?.to_dtype(dtype)?;
-        let _evaluation = Evaluation::of(self);
+        let _evaluation = Training::all(self, false);
         Ok(no_grad(|| self.call(&x))?.shape().clone())
     }
 

@@ -162,10 +162,12 @@ pub struct LoadReport {
 pub(crate) fn load(own: &[(String, Entry)], state: &[(String, Tensor)], strict: bool) -> Result<LoadReport> {
     let (mut given, mut duplicate) = (HashMap::<&str, &Tensor>::new(), Vec::new());
     for (name, tensor) in state {
-        if given.insert(name, tensor).is_some() && !duplicate.contains(&name) {
+        if given.insert(name, tensor).is_some() {
             duplicate.push(name);
         }
     }
+    duplicate.sort_unstable();
+    duplicate.dedup();
     let expected: HashMap<&str, &Entry> = own.iter().map(|(name, entry)| (name.as_str(), entry)).collect();
     let (mut missing, mut misshapen, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for (name, entry) in own {

@@ -50,26 +50,28 @@ impl Module for Training {
     }
 }
 
-/// Evaluation for as long as this lives; then every switch is as before.
-pub(crate) struct Evaluation(Vec<(Training, bool)>);
-
-impl Evaluation {
-    pub(crate) fn of<M: Module + ?Sized>(module: &M) -> Self {
-        let mut switches = Evaluation(Vec::new());
+impl Training {
+    /// Switches all of a module for as long as the result lives; then every switch is as before.
+    pub(crate) fn all<M: Module + ?Sized>(module: &M, on: bool) -> Switched {
+        let mut switches = Switched(Vec::new());
         module.visit(&mut switches);
-        switches.0.iter().for_each(|(training, _)| training.set(false));
+        switches.0.iter().for_each(|(training, _)| training.set(on));
         switches
     }
 }
 
-impl Visitor for Evaluation {
+/// Switches and what they were.
+pub(crate) struct Switched(Vec<(Training, bool)>);
+
+impl Visitor for Switched {
     fn training(&mut self, training: &Training) {
         self.0.push((training.clone(), training.get()));
     }
 }
 
-impl Drop for Evaluation {
+impl Drop for Switched {
     fn drop(&mut self) {
-        self.0.iter().for_each(|(training, on)| training.set(*on));
+        // Backwards, so that a switch that was met twice ends as it was at first.
+        self.0.iter().rev().for_each(|(training, on)| training.set(*on));
     }
 }

@@ -179,6 +179,10 @@ fn thousands_of_strange_names_are_listed_in_no_time() -> Result<()> {
     // All pairs would be 10^11 comparisons of characters.
     assert!(start.elapsed().as_secs() < 20);
 
+    let twice: Vec<(String, Tensor)> = state.iter().chain(&state).cloned().collect();
+    let text = module.load_state_dict(&twice, true).unwrap_err().to_string();
+    assert!(text.contains("5000 missing, 10000 unexpected, 5000 twice"), "{}", &text[..200]);
+
     let long = [("x".repeat(10_000_000), value)];
     assert!(Linear::new(1, 1).build()?.load_state_dict(&long, true).is_err());
     assert!(Linear::new(1, 1).build()?.get_parameter(&"x".repeat(10_000_000)).is_err());

@@ -1,6 +1,7 @@
 //! Batch normalisation, for features and for images.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tensor::{DType, Error, Parameter, Result, State, Tensor};
 
@@ -29,6 +30,9 @@ macro_rules! batch_norm {
             num_features: OnceLock<usize>,
             eps: f64,
             momentum: Option<f64>,
+            /// Whether the running statistics are the averages over all batches now, whatever the momentum.
+            #[module(skip)]
+            cumulative: Arc<AtomicBool>,
             training: Training,
             label: Label,
         }
@@ -124,6 +128,7 @@ macro_rules! batch_norm {
                     num_features: if self.lazy { OnceLock::new() } else { OnceLock::from(self.num_features) },
                     eps: self.eps,
                     momentum: self.momentum,
+                    cumulative: Arc::default(),
                     training: Training::default(),
                     label: Label::default(),
                 })
@@ -141,6 +146,23 @@ macro_rules! batch_norm {
         }
 
         impl $name {
+            /// Sets the running statistics back to mean 0 and variance 1, and the count of batches to 0.
+            ///
+            /// # Errors
+            /// There is no memory for them.
+            pub fn reset_running_stats(&self) -> Result<()> {
+                let start = [(&self.running_mean, 0.0), (&self.running_var, 1.0), (&self.num_batches_tracked, 0.0)];
+                for (state, value) in start {
+                    state.as_ref().map_or(Ok(()), |state| state.set(&state.tensor().full_like(value)?))?;
+                }
+                Ok(())
+            }
+
+            /// Sets whether the running statistics are the averages over all batches; gives what it was.
+            pub(crate) fn set_cumulative(&self, on: bool) -> bool {
+                self.cumulative.swap(on, Ordering::Relaxed)
+            }
+
             /// The number of channels of a lazy layer: that of its parts which a file has given, else that of the input.
             #[cold]
             fn size_from(&self, got: usize) -> Result<usize> {
@@ -183,9 +205,10 @@ macro_rules! batch_norm {
                 let training = self.training.get();
                 let tracked = self.num_batches_tracked.as_ref().filter(|_| training);
                 let seen = tracked.map(|count| Ok::<_, Error>(count.tensor().to_dtype(DType::I64)?.item()? + 1.0)).transpose()?;
+                let momentum = self.momentum.filter(|_| !self.cumulative.load(Ordering::Relaxed));
                 let options = BatchNormOptions {
                     training: training || self.running_mean.is_none() || self.running_var.is_none(),
-                    momentum: self.momentum.unwrap_or_else(|| 1.0 / seen.unwrap_or(1.0)),
+                    momentum: momentum.unwrap_or_else(|| 1.0 / seen.unwrap_or(1.0)),
                     eps: self.eps,
                 };
                 let y = functional::batch_norm(
