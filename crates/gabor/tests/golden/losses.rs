@@ -3,7 +3,9 @@
 use benches::Refusal;
 use gabor::State;
 use gabor::nn::functional::{self, BatchNormOptions};
-use gabor::nn::{BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss, Reduction, SmoothL1Loss};
+use gabor::nn::{
+    BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss, Reduction, SmoothL1Loss,
+};
 
 use crate::call::{Call, Outputs, one};
 use crate::operators::Operator;
@@ -17,6 +19,7 @@ pub(crate) const TABLE: &[(&str, Operator)] = &[
     ("cross_entropy", cross_entropy),
     ("nll_loss", nll_loss),
     ("binary_cross_entropy_with_logits", binary_cross_entropy_with_logits),
+    ("binary_cross_entropy", binary_cross_entropy),
     ("batch_norm", batch_norm),
     ("layer_norm", layer_norm),
     ("group_norm", group_norm),
@@ -79,6 +82,14 @@ fn binary_cross_entropy_with_logits(c: &Call<'_>) -> Outputs {
     }
     if let Some(weight) = c.named("pos_weight")? {
         loss = loss.pos_weight(weight.clone());
+    }
+    one(loss.forward(c.tensor(0)?, c.tensor(1)?)?)
+}
+
+fn binary_cross_entropy(c: &Call<'_>) -> Outputs {
+    let mut loss = BCELoss::new().reduction(reduction(c)?);
+    if let Some(weight) = c.named("weight")? {
+        loss = loss.weight(weight.clone());
     }
     one(loss.forward(c.tensor(0)?, c.tensor(1)?)?)
 }

@@ -29,6 +29,30 @@ pub(crate) const TABLE: &[(&str, Operator)] = &[
     ("pow", |c| binary(c, Tensor::pow, Some(Tensor::pow_scalar))),
     ("maximum", |c| binary(c, Tensor::maximum, None)),
     ("minimum", |c| binary(c, Tensor::minimum, None)),
+    ("rsqrt", |c| one(c.tensor(0)?.rsqrt()?)),
+    ("reciprocal", |c| one(c.tensor(0)?.reciprocal()?)),
+    ("expm1", |c| one(c.tensor(0)?.expm1()?)),
+    ("log1p", |c| one(c.tensor(0)?.log1p()?)),
+    ("sin", |c| one(c.tensor(0)?.sin()?)),
+    ("cos", |c| one(c.tensor(0)?.cos()?)),
+    ("erf", |c| one(c.tensor(0)?.erf()?)),
+    ("sign", |c| one(c.tensor(0)?.sign()?)),
+    ("floor", |c| one(c.tensor(0)?.floor()?)),
+    ("ceil", |c| one(c.tensor(0)?.ceil()?)),
+    ("isnan", |c| one(c.tensor(0)?.isnan()?)),
+    ("hardtanh", |c| {
+        let (min, max) = (c.attrs.number("min_val")?.unwrap_or(-1.0), c.attrs.number("max_val")?.unwrap_or(1.0));
+        one(c.tensor(0)?.hardtanh(min, max)?)
+    }),
+    ("eq", |c| compare(c, Tensor::eq, Tensor::eq_scalar)),
+    ("ne", |c| compare(c, Tensor::ne, Tensor::ne_scalar)),
+    ("lt", |c| compare(c, Tensor::lt, Tensor::lt_scalar)),
+    ("le", |c| compare(c, Tensor::le, Tensor::le_scalar)),
+    ("gt", |c| compare(c, Tensor::gt, Tensor::gt_scalar)),
+    ("ge", |c| compare(c, Tensor::ge, Tensor::ge_scalar)),
+    ("logical_and", |c| binary(c, Tensor::logical_and, None)),
+    ("logical_or", |c| binary(c, Tensor::logical_or, None)),
+    ("logical_not", |c| one(c.tensor(0)?.logical_not()?)),
     ("clamp", clamp),
     ("where", select),
     ("masked_fill", masked_fill),
@@ -40,6 +64,11 @@ type OnScalar = fn(&Tensor, f64) -> gabor::Result<Tensor>;
 /// A number as a scalar tensor beside `like`.
 fn scalar(value: f64, like: &Tensor) -> gabor::Result<Tensor> {
     Tensor::full((), value)?.to_dtype(like.dtype())
+}
+
+/// A comparison, which has no number on the left.
+fn compare(c: &Call<'_>, tensors: OnTensors, number: OnScalar) -> Outputs {
+    binary(c, tensors, matches!(c.input(0), Input::Tensor(_)).then_some(number))
 }
 
 /// Tensor with tensor, or with a number on either side where the operator takes one.

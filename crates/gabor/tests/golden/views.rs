@@ -29,6 +29,19 @@ pub(crate) const TABLE: &[(&str, Operator)] = &[
     ("gather", |c| one(c.tensor(0)?.gather(c.axis("dim", 0)?, &index(c)?)?)),
     ("one_hot", |c| one(c.tensor(0)?.one_hot(c.axis("num_classes", -1)?)?)),
     ("embedding", embedding),
+    ("scatter_add", |c| one(c.tensor(0)?.scatter_add(c.axis("dim", 0)?, &index(c)?, named(c, "src")?)?)),
+    ("index_add", index_add),
+    ("flatten", |c| one(c.tensor(0)?.flatten(c.axis("start_dim", 0)?, c.axis("end_dim", -1)?)?)),
+    ("repeat", |c| {
+        let times = c.attrs.integers::<usize>("repeats")?.ok_or_else(|| Refusal::Type("no repeats".to_owned()))?;
+        one(c.tensor(0)?.repeat(times)?)
+    }),
+    ("t", |c| one(c.tensor(0)?.t()?)),
+    ("broadcast_to", |c| one(c.tensor(0)?.broadcast_to(needed(c, "size")?)?)),
+    ("unfold_dim", |c| {
+        let size = |name: &str| c.attrs.integer(name)?.ok_or_else(|| Refusal::Type(format!("no {name}")));
+        one(c.tensor(0)?.unfold_dim(c.axis("dimension", 0)?, size("size")?, size("step")?)?)
+    }),
 ];
 
 /// A list that must be given.
@@ -40,6 +53,17 @@ fn needed(c: &Call<'_>, name: &str) -> Result<Vec<isize>, Refusal> {
 fn index(c: &Call<'_>) -> Result<Tensor, Refusal> {
     let index = c.named("index")?.ok_or_else(|| Refusal::Type("no index".to_owned()))?;
     Ok(if index.numel() == 0 { index.to_dtype(DType::I64)? } else { index.clone() })
+}
+
+fn named<'a>(c: &'a Call<'_>, name: &str) -> Result<&'a Tensor, Refusal> {
+    c.named(name)?.ok_or_else(|| Refusal::Type(format!("no {name}")))
+}
+
+fn index_add(c: &Call<'_>) -> Outputs {
+    let alpha = c.attrs.number("alpha")?.unwrap_or(1.0);
+    let source = named(c, "source")?;
+    let source = if alpha == 1.0 { source.clone() } else { source.mul_scalar(alpha)? };
+    one(c.tensor(0)?.index_add(c.axis("dim", 0)?, &index(c)?, &source)?)
 }
 
 fn narrow(c: &Call<'_>) -> Outputs {

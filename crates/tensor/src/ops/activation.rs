@@ -5,7 +5,7 @@ use kernels::elementwise::{Binary, Unary};
 use super::unary::apply;
 #[cfg(any(test, feature = "testing"))]
 use super::unary::samples;
-use crate::dtype::dispatch;
+use crate::dtype::{DType, dispatch};
 use crate::error::{Error, Result};
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
 #[cfg(any(test, feature = "testing"))]
@@ -32,9 +32,12 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// The dtype is not floating point.
+    /// The dtype is bool.
     #[track_caller]
     pub fn relu(&self) -> Result<Tensor> {
+        if matches!(self.dtype(), DType::I64 | DType::U8) {
+            return self.clamp(Some(0.0), None);
+        }
         let y = apply("relu", Unary::Relu, self)?;
         record(y.clone(), &[self], || Relu { y })
     }
@@ -103,7 +106,7 @@ impl Tensor {
     /// `x` held between `min` and `max`; the gradient is 0 at the bounds and outside.
     ///
     /// # Errors
-    /// The dtype is not floating point, or `min` is not below `max`.
+    /// The dtype is bool, or `min` is above `max`.
     #[track_caller]
     pub fn hardtanh(&self, min: f64, max: f64) -> Result<Tensor> {
         if min.is_nan() || max.is_nan() || min > max {
@@ -111,6 +114,9 @@ impl Tensor {
                 "hardtanh",
                 format!("the bounds are {min} and {max}; min must not be above max"),
             ));
+        }
+        if matches!(self.dtype(), DType::I64 | DType::U8) {
+            return self.clamp(Some(min), Some(max));
         }
         let y = apply("hardtanh", Unary::Clamp { min, max }, self)?;
         record(y, &[self], || Between { x: self.clone(), min: Some(min), max: Some(max), passes_nan: true })
@@ -135,8 +141,18 @@ impl Tensor {
         }
         let (low, high) = (min.unwrap_or(f64::NEG_INFINITY), max.unwrap_or(f64::INFINITY));
         if !self.dtype().is_float() {
-            let raised = min.map_or_else(|| Ok(self.clone()), |m| self.maximum(&self.scalar_like(m)?))?;
-            return max.map_or_else(|| Ok(raised.clone()), |m| raised.minimum(&self.scalar_like(m)?));
+            if self.dtype() == DType::Bool {
+                return Err(Error::DType { op: "clamp", dtype: DType::Bool, expected: "a number" });
+            }
+            // A bound that no element can reach is the nearest one that it can.
+            let bound = |v: f64| {
+                if v.is_finite() {
+                    self.whole(v)?;
+                }
+                Tensor::full_of("clamp", &crate::Shape::default(), self.dtype(), v)
+            };
+            let raised = min.map_or_else(|| Ok(self.clone()), |m| self.maximum(&bound(m)?))?;
+            return max.map_or_else(|| Ok(raised.clone()), |m| raised.minimum(&bound(m)?));
         }
         let y = apply("clamp", Unary::Clamp { min: low, max: high }, self)?;
         record(y, &[self], || Between { x: self.clone(), min, max, passes_nan: false })

@@ -5,7 +5,7 @@
 
 use kernels::elementwise::{self, Binary, Operand, Unary};
 
-use crate::dtype::{Element, dispatch};
+use crate::dtype::{DType, Element, dispatch};
 use crate::error::{Error, Result};
 use crate::shape::{Shape, broadcast};
 use crate::tape::{Cx, Grads, Rule, Tensor, in_owner, record};
@@ -24,6 +24,16 @@ pub(super) fn both(op: &'static str, lhs: &Tensor, rhs: &Tensor) -> Result<(Tens
 }
 
 fn compute(op: &'static str, kernel: Binary, a: &Tensor, b: &Tensor) -> Result<Value> {
+    // As in PyTorch: the sum of truth values is whether one is true, their product whether both are.
+    let logic = match kernel {
+        Binary::Add | Binary::Maximum => Some(Binary::Maximum),
+        Binary::Mul | Binary::Minimum => Some(Binary::Minimum),
+        _ => None,
+    };
+    if let (DType::Bool, Some(logic)) = (a.dtype(), logic) {
+        let (a, b) = (a.to_dtype(DType::U8)?, b.to_dtype(DType::U8)?);
+        return Value::binary::<u8>(op, logic, &a.value, &b.value)?.cast::<bool>();
+    }
     dispatch!(number op, a.dtype(), T => Value::binary::<T>(op, kernel, &a.value, &b.value))
 }
 
@@ -38,7 +48,7 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// The shapes do not broadcast, the dtypes differ, or they are bool.
+    /// The shapes do not broadcast, or the dtypes differ.
     #[track_caller]
     pub fn add(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("add", self, rhs)?;
@@ -111,17 +121,32 @@ impl Tensor {
         record(value, &[&a, &b], || Extreme { lhs: a.clone(), rhs: b.clone(), largest: false })
     }
 
-    /// A scalar of the dtype of `self`.
+    /// A scalar of the dtype of `self`. What is outside of u8 wraps around, as in PyTorch: -1 is 255.
     #[track_caller]
     pub(crate) fn scalar_like(&self, value: f64) -> Result<Tensor> {
-        if !self.dtype().is_float() && value.fract() != 0.0 {
-            let message = format!(
-                "{value} is not a whole number and the tensor is {}; convert it with to_dtype first",
-                self.dtype()
-            );
-            return Err(Error::argument("scalar", message));
-        }
+        self.whole(value)?;
+        let value = if self.dtype() == DType::U8 { value.rem_euclid(256.0) } else { value };
         Tensor::full_of("scalar", &Shape::default(), self.dtype(), value)
+    }
+
+    /// As [`scalar_like`](Self::scalar_like); truth values have no sum with a number.
+    fn number_like(&self, op: &'static str, value: f64) -> Result<Tensor> {
+        match self.dtype() {
+            DType::Bool => Err(Error::DType { op, dtype: DType::Bool, expected: "a number" }),
+            _ => self.scalar_like(value),
+        }
+    }
+
+    /// Refuses a number that a tensor of this dtype cannot be combined with.
+    pub(crate) fn whole(&self, value: f64) -> Result<()> {
+        let why = match self.dtype() {
+            DType::F32 | DType::F64 => return Ok(()),
+            _ if value.fract() != 0.0 => "is not a whole number",
+            DType::I64 if value.abs() >= 9_223_372_036_854_775_808.0 => "is too large",
+            _ => return Ok(()),
+        };
+        let message = format!("{value} {why} and the tensor is {}; convert it with to_dtype first", self.dtype());
+        Err(Error::argument("scalar", message))
     }
 
     /// `self + value`. The number takes the dtype of the tensor.
@@ -131,7 +156,7 @@ impl Tensor {
     #[track_caller]
     pub fn add_scalar(&self, value: f64) -> Result<Tensor> {
         if !self.dtype().is_float() {
-            return self.add(&self.scalar_like(value)?);
+            return self.add(&self.number_like("add", value)?);
         }
         let y = dispatch!(float "add", self.dtype(), T => self.value.unary::<T>("add", Unary::AddScalar(value))?);
         record(y, &[self], || AddScalar)
@@ -153,7 +178,7 @@ impl Tensor {
     #[track_caller]
     pub fn mul_scalar(&self, value: f64) -> Result<Tensor> {
         if !self.dtype().is_float() {
-            return self.mul(&self.scalar_like(value)?);
+            return self.mul(&self.number_like("mul", value)?);
         }
         let y = dispatch!(float "mul", self.dtype(), T => self.value.unary::<T>("mul", Unary::MulScalar(value))?);
         record(y, &[self], || MulScalar(value))

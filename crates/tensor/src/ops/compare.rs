@@ -4,7 +4,7 @@ use kernels::elementwise::{Binary, Compare};
 
 use super::arith::both;
 use crate::dtype::{DType, dispatch};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tape::Tensor;
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::{OpSpec, Sample, indices, numbers, zip};
@@ -16,18 +16,28 @@ fn compare(name: &'static str, kernel: Compare, a: &Tensor, b: &Tensor) -> Resul
     Ok(Tensor::plain(dispatch!(a.dtype(), T => Value::compare::<T>(name, kernel, &a.value, &b.value)?)))
 }
 
-/// Truth values as the numbers 0 and 1.
+/// With a number, as numbers: a fraction lies between two integers, and -1 is less than any u8 (PyTorch makes it 255).
 #[track_caller]
-fn bits(name: &'static str, x: &Tensor) -> Result<Tensor> {
-    match x.dtype() {
-        DType::Bool => x.to_dtype(DType::U8),
-        dtype => Err(Error::DType { op: name, dtype, expected: "bool" }),
-    }
+fn against(name: &'static str, kernel: Compare, x: &Tensor, value: f64) -> Result<Tensor> {
+    let held = match x.dtype() {
+        DType::F32 | DType::F64 => true,
+        DType::I64 => value.fract() == 0.0 && value.abs() < 9_223_372_036_854_775_808.0,
+        DType::U8 => value.fract() == 0.0 && (0.0..256.0).contains(&value),
+        DType::Bool => value == 0.0 || value == 1.0,
+    };
+    let x = if held { x.detach() } else { x.to_dtype(DType::F64)? };
+    compare(name, kernel, &x, &Tensor::full_of(name, &crate::Shape::default(), x.dtype(), value)?)
+}
+
+/// Whether elements are not 0, as the numbers 0 and 1.
+#[track_caller]
+fn bits(x: &Tensor) -> Result<Tensor> {
+    x.detach().to_dtype(DType::Bool)?.to_dtype(DType::U8)
 }
 
 #[track_caller]
 fn combine(name: &'static str, kernel: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let (a, b) = both(name, &bits(name, a)?, &bits(name, b)?)?;
+    let (a, b) = both(name, &bits(a)?, &bits(b)?)?;
     Tensor::plain(Value::binary::<u8>(name, kernel, &a.value, &b.value)?).to_dtype(DType::Bool)
 }
 
@@ -44,10 +54,10 @@ impl Tensor {
     /// Where an element equals `value`.
     ///
     /// # Errors
-    /// The tensor holds integers and `value` is not whole.
+    /// None for tensors that fit in memory.
     #[track_caller]
     pub fn eq_scalar(&self, value: f64) -> Result<Tensor> {
-        compare("eq", Compare::Eq, self, &self.scalar_like(value)?)
+        against("eq", Compare::Eq, self, value)
     }
 
     /// Where the left differs from the right, broadcasting.
@@ -62,10 +72,10 @@ impl Tensor {
     /// Where an element differs from `value`.
     ///
     /// # Errors
-    /// The tensor holds integers and `value` is not whole.
+    /// None for tensors that fit in memory.
     #[track_caller]
     pub fn ne_scalar(&self, value: f64) -> Result<Tensor> {
-        compare("ne", Compare::Ne, self, &self.scalar_like(value)?)
+        against("ne", Compare::Ne, self, value)
     }
 
     /// Where the left is less than the right, broadcasting.
@@ -87,10 +97,10 @@ impl Tensor {
     /// Where an element is less than `value`.
     ///
     /// # Errors
-    /// The tensor holds integers and `value` is not whole.
+    /// None for tensors that fit in memory.
     #[track_caller]
     pub fn lt_scalar(&self, value: f64) -> Result<Tensor> {
-        compare("lt", Compare::Lt, self, &self.scalar_like(value)?)
+        against("lt", Compare::Lt, self, value)
     }
 
     /// Where the left is at most the right, broadcasting.
@@ -105,10 +115,10 @@ impl Tensor {
     /// Where an element is at most `value`.
     ///
     /// # Errors
-    /// The tensor holds integers and `value` is not whole.
+    /// None for tensors that fit in memory.
     #[track_caller]
     pub fn le_scalar(&self, value: f64) -> Result<Tensor> {
-        compare("le", Compare::Le, self, &self.scalar_like(value)?)
+        against("le", Compare::Le, self, value)
     }
 
     /// Where the left is greater than the right, broadcasting.
@@ -123,10 +133,10 @@ impl Tensor {
     /// Where an element is greater than `value`.
     ///
     /// # Errors
-    /// The tensor holds integers and `value` is not whole.
+    /// None for tensors that fit in memory.
     #[track_caller]
     pub fn gt_scalar(&self, value: f64) -> Result<Tensor> {
-        compare("gt", Compare::Gt, self, &self.scalar_like(value)?)
+        against("gt", Compare::Gt, self, value)
     }
 
     /// Where the left is at least the right, broadcasting.
@@ -141,37 +151,37 @@ impl Tensor {
     /// Where an element is at least `value`.
     ///
     /// # Errors
-    /// The tensor holds integers and `value` is not whole.
+    /// None for tensors that fit in memory.
     #[track_caller]
     pub fn ge_scalar(&self, value: f64) -> Result<Tensor> {
-        compare("ge", Compare::Ge, self, &self.scalar_like(value)?)
+        against("ge", Compare::Ge, self, value)
     }
 
-    /// Whether both are true, broadcasting.
+    /// Whether both are true, or not 0, broadcasting.
     ///
     /// # Errors
-    /// A dtype is not bool, or the shapes do not broadcast.
+    /// The shapes do not broadcast.
     #[track_caller]
     pub fn logical_and(&self, rhs: &Tensor) -> Result<Tensor> {
         combine("logical_and", Binary::Minimum, self, rhs)
     }
 
-    /// Whether one of both is true, broadcasting.
+    /// Whether one of both is true, or not 0, broadcasting.
     ///
     /// # Errors
-    /// A dtype is not bool, or the shapes do not broadcast.
+    /// The shapes do not broadcast.
     #[track_caller]
     pub fn logical_or(&self, rhs: &Tensor) -> Result<Tensor> {
         combine("logical_or", Binary::Maximum, self, rhs)
     }
 
-    /// Whether each is false.
+    /// Whether each is false, or 0.
     ///
     /// # Errors
-    /// The dtype is not bool.
+    /// None for tensors that fit in memory.
     #[track_caller]
     pub fn logical_not(&self) -> Result<Tensor> {
-        bits("logical_not", self)?.eq_scalar(0.0)
+        bits(self)?.eq_scalar(0.0)
     }
 
     /// Whether each element is not a number.

@@ -46,6 +46,12 @@ impl Tensor {
         if mask.dtype() != DType::Bool {
             return Err(Error::DType { op: "masked_fill", dtype: mask.dtype(), expected: "a bool mask" });
         }
+        if self.dtype() == DType::U8 && value.abs() >= 256.0 {
+            return Err(Error::argument(
+                "masked_fill",
+                format!("{value} does not fit into u8; convert with to_dtype first"),
+            ));
+        }
         mask.where_cond(&self.scalar_like(value)?, self)
     }
 }

@@ -4,7 +4,7 @@ use std::f64::consts::FRAC_2_SQRT_PI;
 
 use kernels::elementwise::{Binary, Unary};
 
-use crate::dtype::dispatch;
+use crate::dtype::{DType, dispatch};
 use crate::error::Result;
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
 #[cfg(any(test, feature = "testing"))]
@@ -42,21 +42,25 @@ impl Tensor {
     /// The dtype is not a number.
     #[track_caller]
     pub fn abs(&self) -> Result<Tensor> {
-        if !self.dtype().is_float() {
-            return self.maximum(&self.neg()?);
+        match self.dtype() {
+            DType::F32 | DType::F64 => {}
+            DType::U8 => return Ok(self.clone()),
+            _ => return self.maximum(&self.neg()?),
         }
         let y = apply("abs", Unary::Abs, self)?;
         record(y, &[self], || Abs { x: self.clone() })
     }
 
-    /// `x * x`, element by element.
+    /// `x * x`, element by element; i64 for truth values.
     ///
     /// # Errors
-    /// The dtype is not a number.
+    /// None for tensors that fit in memory.
     #[track_caller]
     pub fn square(&self) -> Result<Tensor> {
-        if !self.dtype().is_float() {
-            return self.mul(self);
+        match self.dtype() {
+            DType::F32 | DType::F64 => {}
+            DType::Bool => return self.to_dtype(DType::I64),
+            _ => return self.mul(self),
         }
         let y = apply("square", Unary::Square, self)?;
         record(y, &[self], || Square { x: self.clone() })
@@ -183,36 +187,50 @@ impl Tensor {
     /// -1, 0 or 1 by the sign of each element; NaN stays NaN. The gradient is 0.
     ///
     /// # Errors
-    /// The dtype is not floating point.
+    /// None for tensors that fit in memory.
     #[track_caller]
     pub fn sign(&self) -> Result<Tensor> {
+        match self.dtype() {
+            DType::F32 | DType::F64 => {}
+            DType::Bool => return Ok(self.clone()),
+            _ => return self.clamp(Some(-1.0), Some(1.0)),
+        }
         record(apply("sign", Unary::Sign, self)?, &[self], || Step)
     }
 
     /// The largest whole number not above each element. The gradient is 0.
     ///
     /// # Errors
-    /// The dtype is not floating point.
+    /// The dtype is bool.
     #[track_caller]
     pub fn floor(&self) -> Result<Tensor> {
+        if matches!(self.dtype(), DType::I64 | DType::U8) {
+            return Ok(self.clone());
+        }
         record(apply("floor", Unary::Floor, self)?, &[self], || Step)
     }
 
     /// The smallest whole number not below each element. The gradient is 0.
     ///
     /// # Errors
-    /// The dtype is not floating point.
+    /// The dtype is bool.
     #[track_caller]
     pub fn ceil(&self) -> Result<Tensor> {
+        if matches!(self.dtype(), DType::I64 | DType::U8) {
+            return Ok(self.clone());
+        }
         record(apply("ceil", Unary::Ceil, self)?, &[self], || Step)
     }
 
     /// The nearest whole number, halves to the even one. The gradient is 0.
     ///
     /// # Errors
-    /// The dtype is not floating point.
+    /// The dtype is bool.
     #[track_caller]
     pub fn round(&self) -> Result<Tensor> {
+        if matches!(self.dtype(), DType::I64 | DType::U8) {
+            return Ok(self.clone());
+        }
         record(apply("round", Unary::Round, self)?, &[self], || Step)
     }
 }

@@ -309,6 +309,9 @@ impl Tensor {
     #[track_caller]
     pub fn unfold_dim(&self, axis: isize, size: usize, step: usize) -> Result<Tensor> {
         let at = axis_of("unfold", axis, self.rank())?;
+        if self.rank() == 0 {
+            return self.unsqueeze(0)?.unfold_dim(0, size, step)?.select(0, 0);
+        }
         let length = *self.dims().get(at).ok_or(Error::Axis { op: "unfold", axis, rank: 0 })?;
         if size > length || step == 0 {
             let message = format!("windows of {size} in steps of {step} do not fit in dimension {at} of size {length}");
