@@ -43,6 +43,7 @@ pub use schedule::one_cycle::{Anneal, OneCycleLR};
 pub use schedule::plateau::{Mode, PlateauBuilder, ReduceLROnPlateau, ThresholdMode};
 pub use schedule::ramp::{ConstantLR, LinearLR, PolynomialLR};
 pub use schedule::sequence::{ChainedScheduler, SequentialLR};
+pub use schedule::swa_lr::SWALR;
 pub use schedule::{Progress, Rate, Schedule, ScheduleBuilder};
 pub use sgd::{SGD, SGDBuilder};
 pub use state::StateDict;

@@ -14,6 +14,7 @@ pub(crate) mod one_cycle;
 pub(crate) mod plateau;
 pub(crate) mod ramp;
 pub(crate) mod sequence;
+pub(crate) mod swa_lr;
 
 /// Changes the learning rates of an optimizer from epoch to epoch (or from step to step).
 ///

@@ -150,6 +150,9 @@ const CASES: &[(&str, &[f64], &[f64])] = &[
         ],
         &[0.9, 0.81, 0.738, 0.8028, 0.85626, 0.9, 0.8468559, 0.8043406200000001, 0.842604372],
     ),
+    ("swa cos", &[0.5, 0.4340990257669732, 0.275, 0.11590097423302682, 0.05, 0.05, 0.05], &[]),
+    ("swa linear", &[0.5, 0.35000000000000003, 0.2, 0.05, 0.05, 0.05, 0.05], &[]),
+    ("swa at once", &[0.05, 0.05, 0.05, 0.05, 0.05], &[]),
 ];
 
 fn schedule(name: &str, sgd: &mut SGD) -> Result<Box<dyn Schedule>> {
@@ -202,6 +205,9 @@ fn schedule(name: &str, sgd: &mut SGD) -> Result<Box<dyn Schedule>> {
             let builder = CyclicLR::new(sgd, 0.1, 0.5).step_size_up(2).step_size_down(3);
             boxed(builder.mode(CycleMode::ExpRange(0.9)).base_momentum(0.7).build()?)
         }
+        "swa cos" => boxed(SWALR::new(sgd, 0.05).anneal_epochs(4).build()?),
+        "swa linear" => boxed(SWALR::new(sgd, 0.05).anneal_epochs(3).anneal_strategy(Anneal::Linear).build()?),
+        "swa at once" => boxed(SWALR::new(sgd, 0.05).anneal_epochs(0).build()?),
         other => panic!("no schedule is called {other}"),
     })
 }
