@@ -13,7 +13,7 @@
 use crate::element::{Float, compiled_here};
 use crate::isa::{self, Isa};
 use crate::par;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::{conv_clipped, conv_direct, conv_weight, winograd};
 
@@ -193,6 +193,22 @@ fn way<T: Float>(g: &ConvGeometry) -> Way {
     direct_way(g)
 }
 
+/// Whether no element is infinite or NaN. Differences of inputs make NaN of infinity, and a tile shares its NaN, so what
+/// Winograd's filtering gives for such inputs is not the convolution.
+fn finite<T: Float>(y: &mut [T]) -> bool {
+    let found = AtomicBool::new(false);
+    par::for_each_chunk(y, 1 << 13, 1 << 11, |_, y| {
+        let sum = isa::dispatch::<T, _>(
+            #[inline(always)]
+            || lane_sum(y),
+        );
+        if (sum * T::ZERO).nan() {
+            found.store(true, Ordering::Relaxed);
+        }
+    });
+    !found.into_inner()
+}
+
 fn direct_way(g: &ConvGeometry) -> Way {
     let taps = g.group_in().saturating_mul(g.kernel_h).saturating_mul(g.kernel_w);
     let rows = g.batch.saturating_mul(g.out_channels).saturating_mul(g.out_h).saturating_mul(taps);
@@ -233,7 +249,12 @@ fn conv2d_of<T: Float>(geometry: &ConvGeometry, x: &[T], w: &[T], bias: Option<&
 fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T], way: Way, isa: Isa) {
     match way {
         Way::Clipped => conv_clipped::conv2d(g, x, w, bias, y),
-        Way::Winograd if const { size_of::<T>() == 4 } => winograd::conv2d(isa, g, x, w, bias, y),
+        Way::Winograd if const { size_of::<T>() == 4 } => {
+            winograd::conv2d(isa, g, x, w, bias, y);
+            if !finite(y) {
+                forward(g, x, w, bias, y, direct_way(g), isa);
+            }
+        }
         Way::Tiled | Way::Winograd => conv_direct::conv2d(isa, g, x, w, bias, y),
     }
 }
@@ -254,7 +275,12 @@ fn conv2d_input_of<T: Float>(geometry: &ConvGeometry, w: &[T], gy: &[T], gx: &mu
 fn input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T], way: Way, isa: Isa) {
     match way {
         Way::Clipped => conv_clipped::conv2d_input(g, w, gy, gx),
-        Way::Winograd if const { size_of::<T>() == 4 } => winograd::conv2d_input(isa, g, w, gy, gx),
+        Way::Winograd if const { size_of::<T>() == 4 } => {
+            winograd::conv2d_input(isa, g, w, gy, gx);
+            if !finite(gx) {
+                input(g, w, gy, gx, direct_way(g), isa);
+            }
+        }
         Way::Tiled | Way::Winograd => conv_direct::conv2d_input(isa, g, w, gy, gx),
     }
 }
@@ -275,7 +301,12 @@ fn conv2d_weight_of<T: Float>(geometry: &ConvGeometry, x: &[T], gy: &[T], gw: &m
 fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way, isa: Isa) {
     match way {
         Way::Clipped => conv_clipped::conv2d_weight(g, x, gy, gw),
-        Way::Winograd if const { size_of::<T>() == 4 } => winograd::conv2d_weight(isa, g, x, gy, gw),
+        Way::Winograd if const { size_of::<T>() == 4 } => {
+            winograd::conv2d_weight(isa, g, x, gy, gw);
+            if !finite(gw) {
+                weight(g, x, gy, gw, direct_way(g), isa);
+            }
+        }
         Way::Tiled | Way::Winograd => conv_weight::conv2d_weight(isa, g, x, gy, gw),
     }
 }

@@ -36,7 +36,7 @@ proptest! {
         padding in (0..3usize, 0..3usize),
         seed in any::<u64>(),
     ) {
-        // The only test of this process that convolves.
+        // All tests of this process ask for it.
         set_conv_algorithm(ConvAlgorithm::Winograd);
         let shapes = [vec![n, c, h, w], vec![k, c, 3, 3], vec![k]];
         let random = |(i, shape): (usize, &Vec<usize>)| {
@@ -53,4 +53,34 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn infinity_and_nan_reach_only_what_sees_them() -> Result<()> {
+    set_conv_algorithm(ConvAlgorithm::Winograd);
+    let shapes = [vec![2, 9, 12, 13], vec![17, 9, 3, 3], vec![17]];
+    for value in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 3e38] {
+        // In the input or in the weight: of neither does a tile spread it.
+        for place in [0, 1] {
+            let mut inputs: Vec<Tensor> = shapes
+                .iter()
+                .map(|shape| Generator::new(1).uniform(0.5, 1.0, &shape[..], DType::F64))
+                .collect::<Result<_>>()?;
+            let mut numbers = inputs[place].to_vec::<f64>()?;
+            numbers[40] = value;
+            inputs[place] = Tensor::from_slice(&numbers, inputs[place].shape())?;
+            for (got, expected) in all(&inputs, (1, 1), DType::F32)?.iter().zip(&all(&inputs, (1, 1), DType::F64)?) {
+                let narrow = |v: f64| f64::from(v as f32);
+                let same = |a: f64, b: f64| {
+                    a == narrow(b)
+                        || (a.is_nan() && b.is_nan())
+                        || (a - b).abs() <= 1e-4 * (1.0 + b.abs())
+                        || b.abs() > 1e37
+                };
+                let bad = got.iter().zip(expected).position(|(&a, &b)| !same(a, b));
+                assert!(bad.is_none(), "{value} at {place}: {:?}", bad.map(|i| (got[i], expected[i])));
+            }
+        }
+    }
+    Ok(())
 }
