@@ -8,14 +8,16 @@
 //! one image with its padding; strides split that copy into one plane for each residue, so that every tap reads
 //! neighbouring pixels (`planes`). Forward and backward-data are one routine over such planes (`conv_direct`), since the
 //! gradient by the input is a convolution of the padded gradient; backward-weights is a dot product for each weight
-//! (`conv_weight`). Problems of a few rows skip all preparation (`conv_clipped`).
+//! (`conv_weight`). 3x3 kernels with enough channels need a quarter of the multiplications in single precision (`winograd`),
+//! depthwise kernels take one plane at a time (`conv_depthwise`), and problems of a few rows skip all preparation
+//! (`conv_clipped`).
 
 use crate::element::{Float, compiled_here};
 use crate::isa::{self, Isa};
 use crate::par;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use crate::{conv_clipped, conv_direct, conv_weight, winograd};
+use crate::{conv_clipped, conv_depthwise, conv_direct, conv_weight, winograd};
 
 /// The sizes of a two-dimensional convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +142,8 @@ enum Way {
     Clipped,
     /// Tiles over prepared planes.
     Tiled,
+    /// A plane at a time: each channel has a kernel of its own.
+    Depthwise,
     /// Winograd's minimal filtering, single precision only.
     Winograd,
 }
@@ -219,7 +223,13 @@ fn direct_way(g: &ConvGeometry) -> Way {
         g.in_w.max(g.out_w).saturating_add(reach(g.kernel_w, g.dilation.1)),
     );
     let bound = (1 << 16) + copy(g.in_h, g.in_w).max(copy(g.out_h, g.out_w)).saturating_mul(64);
-    if rows <= 64 || padded > bound { Way::Clipped } else { Way::Tiled }
+    if rows <= 64 || padded > bound {
+        Way::Clipped
+    } else if conv_depthwise::fits(g) {
+        Way::Depthwise
+    } else {
+        Way::Tiled
+    }
 }
 
 compiled_here! {
@@ -249,6 +259,7 @@ fn conv2d_of<T: Float>(geometry: &ConvGeometry, x: &[T], w: &[T], bias: Option<&
 fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T], way: Way, isa: Isa) {
     match way {
         Way::Clipped => conv_clipped::conv2d(g, x, w, bias, y),
+        Way::Depthwise => conv_depthwise::conv2d(isa, g, x, w, bias, y),
         Way::Winograd if const { size_of::<T>() == 4 } => {
             winograd::conv2d(isa, g, x, w, bias, y);
             if !finite(y) {
@@ -275,6 +286,7 @@ fn conv2d_input_of<T: Float>(geometry: &ConvGeometry, w: &[T], gy: &[T], gx: &mu
 fn input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T], way: Way, isa: Isa) {
     match way {
         Way::Clipped => conv_clipped::conv2d_input(g, w, gy, gx),
+        Way::Depthwise => conv_depthwise::conv2d_input(isa, g, w, gy, gx),
         Way::Winograd if const { size_of::<T>() == 4 } => {
             winograd::conv2d_input(isa, g, w, gy, gx);
             if !finite(gx) {
@@ -301,6 +313,7 @@ fn conv2d_weight_of<T: Float>(geometry: &ConvGeometry, x: &[T], gy: &[T], gw: &m
 fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way, isa: Isa) {
     match way {
         Way::Clipped => conv_clipped::conv2d_weight(g, x, gy, gw),
+        Way::Depthwise => conv_depthwise::conv2d_weight(isa, g, x, gy, gw),
         Way::Winograd if const { size_of::<T>() == 4 } => {
             winograd::conv2d_weight(isa, g, x, gy, gw);
             if !finite(gw) {

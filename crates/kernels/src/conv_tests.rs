@@ -115,6 +115,24 @@ fn every_way_agrees_with_the_twin_on_each_set() {
     }
 }
 
+#[test]
+fn depthwise_agrees_with_the_twin_on_each_set() {
+    for (h, w) in [(1, 1), (3, 3), (4, 7), (8, 8), (5, 15), (16, 16), (7, 17), (9, 33)] {
+        for (kernel, dilation) in [((3, 3), (1, 1)), ((1, 2), (1, 1)), ((5, 5), (1, 1)), ((2, 3), (2, 2))] {
+            for stride in [(1, 1), (2, 2), (2, 3), (3, 1)] {
+                for padding in [(1, 1, 1, 1), (0, 0, 0, 0), (0, 2, 1, 0), (1, 3, 0, 4)] {
+                    let g = ConvGeometry::new([3, 4, h, w], [4, 1, kernel.0, kernel.1], stride, padding, dilation, 4);
+                    let Some(g) = g.filter(conv_depthwise::fits) else { continue };
+                    for &isa in isa::available() {
+                        compare::<f32>(&g, Way::Depthwise, isa);
+                        compare::<f64>(&g, Way::Depthwise, isa);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Numbers that do not add exactly.
 fn fractions(n: usize, seed: usize) -> Vec<f32> {
     integers::<f32>(n, seed).iter().enumerate().map(|(i, v)| (v + (i % 17) as f32 * 0.13) / 3.7).collect()

@@ -10,6 +10,7 @@ pub mod adaptive_pool;
 pub mod buffer;
 pub mod conv;
 mod conv_clipped;
+mod conv_depthwise;
 mod conv_direct;
 mod conv_parts;
 mod conv_weight;
