@@ -29,6 +29,22 @@ pub(crate) const ROWS: &[Row] = &[
         ),
     ),
     Row(
+        13,
+        "an image without rows, which padding would make large enough",
+        Says(
+            || conv(zeros([1, 1, 0, 5]), zeros([1, 1, 3, 3]), plain().padding(2)),
+            "conv2d: dimension 2 of input [1, 1, 0, 5] is empty; only the batch may be",
+        ),
+    ),
+    Row(
+        13,
+        "no image at all",
+        Fine(
+            || conv(zeros([0, 1, 5, 5]), zeros([1, 1, 3, 3]), plain().padding(2)),
+            "its result is empty too, as in PyTorch",
+        ),
+    ),
+    Row(
         2,
         "a weight of another rank",
         Says(

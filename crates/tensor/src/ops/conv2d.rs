@@ -198,6 +198,11 @@ fn check_tensors(op: &'static str, x: &Tensor, w: &Tensor, bias: Option<&Tensor>
             format!("weight has shape {:?} ({} dimensions); expected {expected}", w.shape(), w.rank()),
         ));
     }
+    let [batch, channels, sides @ ..] = x.dims() else { return Ok(()) };
+    if let Some(side) = sides.iter().position(|&side| side == 0).filter(|_| *batch > 0 && *channels > 0) {
+        let message = format!("dimension {} of input {:?} is empty; only the batch may be", side + 2, x.shape());
+        return Err(Error::shape(op, message));
+    }
     Ok(())
 }
 
