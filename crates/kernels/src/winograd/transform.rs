@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::{PLANES, Tiles};
+use super::Tiles;
 use crate::element::{Float, Number};
 use crate::isa::{Simd, SimdBody};
 
@@ -346,7 +346,6 @@ impl<T: Float> SimdBody<T> for KernelGradients<'_, T> {
                 for s in 0..6 {
                     let mut u = [S::zero(); 6];
                     for r in 0..6 {
-                        debug_assert!(6 * r + s < PLANES);
                         let from = self.from.add((6 * r + s) * self.plane + vector);
                         u[r] = S::load(from);
                         for part in 1..self.parts {
