@@ -2,24 +2,25 @@
 //!
 //! Work is divided into contiguous ranges of as equal size as possible, one to a thread, and the caller works too. Each
 //! output element has one owner and is computed in one order, so results have the same bits for any number of
-//! threads. Work of less than about 1.5 million operations stays on the caller's thread, and so does work that is
-//! started from inside other parallel work.
+//! threads. Work of less than about 0.4 million operations stays on the caller's thread, and so does work that is
+//! started from inside other parallel work or while another thread has the workers.
+
+mod team;
 
 use crate::element::Element;
-use crate::isa;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, TryLockError};
+use team::Team;
 
 /// The work below which threads cost more than they bring, in floating-point operations.
-const THRESHOLD: usize = 1_500_000;
+const THRESHOLD: usize = 400_000;
 
 /// The number of threads, 0 until it is known.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
-/// The workers besides the caller, made for a number of threads.
-static POOL: Mutex<Option<(usize, Arc<ThreadPool>)>> = Mutex::new(None);
+/// The workers besides the caller, made for a number of threads, and locked by who has them at work.
+static TEAM: Mutex<Option<Team>> = Mutex::new(None);
 
 thread_local! {
     /// Whether this thread is at work for a caller of this module.
@@ -44,20 +45,6 @@ pub fn num_threads() -> usize {
 /// Sets the number of threads that kernels use; 0 counts as 1. Results do not depend on it.
 pub fn set_num_threads(n: usize) {
     THREADS.store(n.clamp(1, 1024), Ordering::Relaxed);
-}
-
-/// The workers for so many threads; None if the system gives none.
-fn pool(threads: usize) -> Option<Arc<ThreadPool>> {
-    let mut slot = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-    match &*slot {
-        Some((n, pool)) if *n == threads => Some(Arc::clone(pool)),
-        _ => {
-            let name = |i| format!("gabor-{i}");
-            let pool = Arc::new(ThreadPoolBuilder::new().num_threads(threads - 1).thread_name(name).build().ok()?);
-            *slot = Some((threads, Arc::clone(&pool)));
-            Some(pool)
-        }
-    }
 }
 
 /// Marks this thread as busy until it is dropped.
@@ -89,22 +76,30 @@ fn ranges(n: usize, work_per_item: usize, f: &(dyn Fn(Range<usize>) + Sync)) {
     }
     let alone = n == 1 || n.saturating_mul(work_per_item) < THRESHOLD || BUSY.get();
     let parts = if alone { 1 } else { num_threads().min(n) };
-    let workers = if parts > 1 { pool(num_threads()) } else { None };
-    let Some(workers) = workers else {
-        return f(0..n);
+    if parts < 2 || !together(parts, &|part| f(part * n / parts..(part + 1) * n / parts)) {
+        f(0..n);
+    }
+}
+
+/// Calls `f` with 0 to `parts - 1`, each on a thread of its own; false if another caller has the workers, or none can start.
+fn together(parts: usize, f: &(dyn Fn(usize) + Sync)) -> bool {
+    let mut team = match TEAM.try_lock() {
+        Ok(team) => team,
+        Err(TryLockError::Poisoned(team)) => team.into_inner(),
+        Err(TryLockError::WouldBlock) => return false,
     };
-    let range = |part: usize| part * n / parts..(part + 1) * n / parts;
-    let isa = isa::isa();
-    workers.in_place_scope(|scope| {
-        for part in 1..parts {
-            scope.spawn(move |_| {
-                let _busy = Busy::new();
-                isa::with(isa, || f(range(part)));
-            });
-        }
+    let threads = num_threads();
+    if team.as_ref().is_none_or(|t| t.threads != threads) {
+        *team = Team::new(threads);
+    }
+    let Some(team) = team.as_mut().filter(|_| parts <= threads) else {
+        return false;
+    };
+    team.run(parts, &|part| {
         let _busy = Busy::new();
-        f(range(0));
+        f(part);
     });
+    true
 }
 
 /// A pointer that may cross threads: whoever uses it makes sure that no two threads write the same element.
@@ -204,6 +199,36 @@ mod tests {
             for_each_range(4, THRESHOLD, |_| assert_eq!(std::thread::current().id(), me));
             assert!(!outer.is_empty());
         });
+    }
+
+    #[test]
+    fn callers_at_once_and_workers_asleep() {
+        let work = || {
+            for round in 0..20 {
+                let mut seen = vec![0u8; 64];
+                for_each_chunk(&mut seen, 1, THRESHOLD, |_, y| y[0] += 1);
+                assert!(seen.iter().all(|&s| s == 1));
+                // Longer than a worker looks for the next job.
+                std::thread::sleep(std::time::Duration::from_millis(round % 3));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(work);
+            }
+        });
+    }
+
+    #[test]
+    fn more_workers_than_cores() {
+        let mut team = Team::new(9).unwrap();
+        for parts in [2, 9, 3] {
+            let done = AtomicUsize::new(0);
+            team.run(parts, &|part| {
+                done.fetch_add(1 << (4 * part), Ordering::Relaxed);
+            });
+            assert_eq!(done.into_inner(), (0..parts).map(|part| 1 << (4 * part)).sum());
+        }
     }
 
     #[test]
