@@ -6,12 +6,19 @@ use crate::error::{Error, Result};
 use crate::shape::{Shape, Sizes};
 
 /// Where the elements of a tensor lie in its buffer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) shape: Shape,
     /// Distance of neighbours along each axis, in elements; 0 repeats one element.
     pub(crate) strides: Sizes,
     pub(crate) offset: usize,
+}
+
+/// As that of [`Shape`].
+impl Clone for Layout {
+    fn clone(&self) -> Layout {
+        Layout { shape: self.shape.clone(), strides: SmallVec::from_slice(&self.strides), offset: self.offset }
+    }
 }
 
 impl Layout {
@@ -57,12 +64,10 @@ impl Layout {
     /// Repeats dimensions of size 1 and adds leading ones; the shapes are known to fit.
     pub(crate) fn expand(&self, shape: &Shape) -> Layout {
         let lead = shape.len() - self.rank();
-        let strides = (0..shape.len())
-            .map(|axis| match axis.checked_sub(lead) {
-                Some(a) if self.shape[a] == shape[axis] => self.strides[a],
-                _ => 0,
-            })
-            .collect();
+        let mut strides: Sizes = SmallVec::from_elem(0, shape.len());
+        for (axis, (&size, &stride)) in self.shape.iter().zip(&self.strides).enumerate() {
+            strides[lead + axis] = if size == shape[lead + axis] { stride } else { 0 };
+        }
         Layout { shape: shape.clone(), strides, offset: self.offset }
     }
 

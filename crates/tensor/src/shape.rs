@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
 
-/// A short list of sizes or strides, kept inline up to six dimensions.
-pub(crate) type Sizes = SmallVec<[usize; 6]>;
+/// A short list of sizes or strides, kept inline up to four dimensions: a tensor then moves in registers.
+pub(crate) type Sizes = SmallVec<[usize; 4]>;
 
 /// The sizes of a tensor's dimensions, outermost first. `[]` is a scalar.
 ///
@@ -19,8 +19,15 @@ pub(crate) type Sizes = SmallVec<[usize; 6]>;
 /// assert_eq!(x.shape().numel(), 6);
 /// # Ok::<(), gabor_tensor::Error>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(PartialEq, Eq, Hash, Default)]
 pub struct Shape(pub(crate) Sizes);
+
+/// By `from_slice`, one copy of memory; what is derived goes element by element.
+impl Clone for Shape {
+    fn clone(&self) -> Shape {
+        Shape(SmallVec::from_slice(&self.0))
+    }
+}
 
 impl Shape {
     /// The number of elements; 1 for a scalar.
@@ -42,9 +49,10 @@ impl Shape {
 
     /// Strides of a contiguous row-major tensor of this shape, in elements.
     pub(crate) fn strides(&self) -> Sizes {
-        let mut strides: Sizes = SmallVec::from_elem(1, self.len());
-        for axis in (1..self.len()).rev() {
-            strides[axis - 1] = strides[axis].saturating_mul(self.0[axis].max(1));
+        let mut strides = Sizes::from_slice(&self.0);
+        let mut step = 1usize;
+        for stride in strides.iter_mut().rev() {
+            step = step.saturating_mul(std::mem::replace(stride, step).max(1));
         }
         strides
     }

@@ -52,6 +52,9 @@ pub struct Tensor {
     pub(crate) node: Option<Arc<Node>>,
 }
 
+// Up to this size the compiler moves it in registers; beyond, each move is a call.
+const _: () = assert!(size_of::<Tensor>() <= 112);
+
 /// How a gradient goes back through one recorded operation.
 ///
 /// The fields of the implementing struct are exactly what the rule needs, and nothing else is kept alive. A saved

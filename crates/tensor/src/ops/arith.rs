@@ -3,6 +3,8 @@
 //! Both sides are expanded first, so that no rule mentions broadcasting: the sum over repeated dimensions is the rule of
 //! `expand`.
 
+use std::borrow::Cow;
+
 use kernels::elementwise::{self, Binary, Operand, Unary};
 
 use crate::dtype::{DType, Element, dispatch};
@@ -13,14 +15,21 @@ use crate::tape::{Cx, Grads, Rule, Tensor, in_owner, record};
 use crate::testing::{OpSpec, Sample, indices, map, numbers, positive, zip};
 use crate::value::Value;
 
-/// Both operands in their common shape.
+/// Both operands in their common shape: themselves if they have it.
 #[track_caller]
-pub(super) fn both(op: &'static str, lhs: &Tensor, rhs: &Tensor) -> Result<(Tensor, Tensor)> {
+pub(super) fn both<'a>(
+    op: &'static str,
+    lhs: &'a Tensor,
+    rhs: &'a Tensor,
+) -> Result<(Cow<'a, Tensor>, Cow<'a, Tensor>)> {
     if lhs.dtype() != rhs.dtype() {
         return Err(in_owner(Error::DTypes { op, lhs: lhs.dtype(), rhs: rhs.dtype() }, &[rhs, lhs]));
     }
+    if lhs.shape() == rhs.shape() {
+        return Ok((Cow::Borrowed(lhs), Cow::Borrowed(rhs)));
+    }
     let shape = broadcast(op, lhs.shape(), rhs.shape()).map_err(|error| in_owner(error, &[rhs, lhs]))?;
-    Ok((lhs.expand(&shape)?, rhs.expand(&shape)?))
+    Ok((Cow::Owned(lhs.expanded(&shape)?), Cow::Owned(rhs.expanded(&shape)?)))
 }
 
 fn compute(op: &'static str, kernel: Binary, a: &Tensor, b: &Tensor) -> Result<Value> {
@@ -72,7 +81,10 @@ impl Tensor {
     #[track_caller]
     pub fn mul(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("mul", self, rhs)?;
-        record(compute("mul", Binary::Mul, &a, &b)?, &[&a, &b], || Mul { lhs: a.clone(), rhs: b.clone() })
+        record(compute("mul", Binary::Mul, &a, &b)?, &[&a, &b], || Mul {
+            lhs: Tensor::clone(&a),
+            rhs: Tensor::clone(&b),
+        })
     }
 
     /// `self / rhs`, element by element, broadcasting both. Integers give f32, as in PyTorch.
@@ -85,7 +97,10 @@ impl Tensor {
         if !a.dtype().is_float() {
             return a.to_dtype(crate::DType::F32)?.div(&b.to_dtype(crate::DType::F32)?);
         }
-        record(compute("div", Binary::Div, &a, &b)?, &[&a, &b], || Div { lhs: a.clone(), rhs: b.clone() })
+        record(compute("div", Binary::Div, &a, &b)?, &[&a, &b], || Div {
+            lhs: Tensor::clone(&a),
+            rhs: Tensor::clone(&b),
+        })
     }
 
     /// `self` to the power `rhs`, element by element, broadcasting both.
@@ -96,7 +111,7 @@ impl Tensor {
     pub fn pow(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("pow", self, rhs)?;
         let value = compute("pow", Binary::Pow, &a, &b)?;
-        record(value.clone(), &[&a, &b], || Pow { lhs: a.clone(), rhs: b.clone(), power: value })
+        record(value.clone(), &[&a, &b], || Pow { lhs: Tensor::clone(&a), rhs: Tensor::clone(&b), power: value })
     }
 
     /// The larger of each two elements; NaN if one is NaN. Equal elements share the gradient.
@@ -107,7 +122,7 @@ impl Tensor {
     pub fn maximum(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("maximum", self, rhs)?;
         let value = compute("maximum", Binary::Maximum, &a, &b)?;
-        record(value, &[&a, &b], || Extreme { lhs: a.clone(), rhs: b.clone(), largest: true })
+        record(value, &[&a, &b], || Extreme { lhs: Tensor::clone(&a), rhs: Tensor::clone(&b), largest: true })
     }
 
     /// The smaller of each two elements; NaN if one is NaN. Equal elements share the gradient.
@@ -118,7 +133,7 @@ impl Tensor {
     pub fn minimum(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("minimum", self, rhs)?;
         let value = compute("minimum", Binary::Minimum, &a, &b)?;
-        record(value, &[&a, &b], || Extreme { lhs: a.clone(), rhs: b.clone(), largest: false })
+        record(value, &[&a, &b], || Extreme { lhs: Tensor::clone(&a), rhs: Tensor::clone(&b), largest: false })
     }
 
     /// A scalar of the dtype of `self`. What is outside of u8 wraps around, as in PyTorch: -1 is 255.

@@ -12,7 +12,8 @@ use crate::value::Value;
 
 #[track_caller]
 fn compare(name: &'static str, kernel: Compare, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let (a, b) = both(name, &a.detach(), &b.detach())?;
+    let (a, b) = (a.detach(), b.detach());
+    let (a, b) = both(name, &a, &b)?;
     Ok(Tensor::plain(dispatch!(a.dtype(), T => Value::compare::<T>(name, kernel, &a.value, &b.value)?)))
 }
 
@@ -37,7 +38,8 @@ fn bits(x: &Tensor) -> Result<Tensor> {
 
 #[track_caller]
 fn combine(name: &'static str, kernel: Binary, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let (a, b) = both(name, &bits(a)?, &bits(b)?)?;
+    let (a, b) = (bits(a)?, bits(b)?);
+    let (a, b) = both(name, &a, &b)?;
     Tensor::plain(Value::binary::<u8>(name, kernel, &a.value, &b.value)?).to_dtype(DType::Bool)
 }
 

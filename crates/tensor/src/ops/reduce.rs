@@ -56,7 +56,7 @@ pub(super) fn around(shape: &Shape, axis: usize) -> (usize, usize, usize) {
 /// A gradient in the reduced shape, seen again in the shape before.
 #[track_caller]
 pub(super) fn unreduce(g: &Tensor, kept: &Shape, full: &Shape) -> Result<Tensor> {
-    g.reshape(kept)?.expand(full)
+    g.reshape(kept)?.expanded(full)
 }
 
 /// How many elements fall into one result.

@@ -31,7 +31,7 @@ impl Tensor {
         }
         let (a, b) = both("where", a, b)?;
         let shape = broadcast("where", self.shape(), a.shape())?;
-        let (mask, a, b) = (self.expand(&shape)?, a.expand(&shape)?, b.expand(&shape)?);
+        let (mask, a, b) = (self.expanded(&shape)?, a.expanded(&shape)?, b.expanded(&shape)?);
         let mask = mask.value.contiguous()?;
         let value = dispatch!(a.dtype(), T => choose::<T>(&mask, &a.value, &b.value)?);
         record(value, &[&a, &b], || Where { mask })

@@ -181,11 +181,17 @@ impl Tensor {
                 (Some(_), Ok(_)) => return Err(fail("only sizes of 1 can be repeated")),
             });
         }
-        if &shape == self.shape() {
+        self.expanded(&shape)
+    }
+
+    /// [`expand`](Self::expand) to a shape that is known to fit.
+    #[track_caller]
+    pub(crate) fn expanded(&self, shape: &Shape) -> Result<Tensor> {
+        if shape == self.shape() {
             return Ok(self.clone());
         }
         shape.checked_numel("expand")?;
-        let value = self.value.with_layout(self.value.layout.expand(&shape));
+        let value = self.value.with_layout(self.value.layout.expand(shape));
         record(value, &[self], || Expand { from: self.shape().clone() })
     }
 
