@@ -3,8 +3,8 @@
 //! The plain loop: for each plane and each output pixel, fold the elements of its window that lie inside of the plane.
 //! The tricks: a plane is copied into a frame of neutral elements, so that each row of windows is computed in whole vectors
 //! without edges: windows of 2x2 (and 3x3 for means) in registers, others tap by tap. (Planes that need no frame are not
-//! copied.) Maxima are found in the rows of windows first, then among the rows. The adjoint of the mean adds rows first and spreads the sums over columns then, so each element of
-//! the input is written once. Planes are divided over the threads.
+//! copied.) Maxima are found in the columns of a row of windows first, then among the columns. The adjoint of the mean adds rows
+//! first and spreads the sums over columns then, so each element of the input is written once. Planes are divided over the threads.
 
 mod halve;
 mod max;
@@ -139,8 +139,6 @@ impl Axis {
 struct Frame {
     /// Columns of the output, rounded up.
     columns: usize,
-    /// Rows that windows reach.
-    height: usize,
     /// Elements from row to row, a multiple of the stride.
     pitch: usize,
     /// Elements of the framed plane, 0 if planes need no frame.
@@ -155,11 +153,11 @@ impl Frame {
         let height = (geo.out_h - 1) * geo.stride.0 + (geo.kernel_h - 1) * geo.dilation.0 + 1;
         let fits = width <= geo.in_w && height <= geo.in_h && geo.in_w.is_multiple_of(geo.stride.1);
         if geo.padding == (0, 0) && fits {
-            return Some(Frame { columns, height, pitch: geo.in_w, len: 0 });
+            return Some(Frame { columns, pitch: geo.in_w, len: 0 });
         }
         let pitch = width.max(geo.in_w + geo.padding.1).next_multiple_of(geo.stride.1);
         let len = pitch.checked_mul(height.max(geo.in_h + geo.padding.0))?;
-        (len <= 512 + 3 * geo.in_h * geo.in_w).then_some(Frame { columns, height, pitch, len })
+        (len <= 512 + 3 * geo.in_h * geo.in_w).then_some(Frame { columns, pitch, len })
     }
 
     /// A framed plane, all of it `around`.

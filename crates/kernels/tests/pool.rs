@@ -35,9 +35,9 @@ fn geometry(
 /// Many geometries: squares and oblongs, strides around the kernel size, padding up to half of it, both roundings.
 fn geometries(dilated: bool) -> Vec<PoolGeometry> {
     let mut all = Vec::new();
-    for input in [(1, 1), (2, 2), (4, 5), (7, 7), (10, 10), (8, 16), (9, 35), (6, 300)] {
+    for input in [(1, 1), (2, 2), (4, 5), (7, 7), (10, 10), (8, 16), (9, 35), (6, 300), (40, 150)] {
         for kernel in [(1, 1), (2, 2), (3, 3), (2, 3), (3, 2), (5, 4)] {
-            for stride in [(1, 1), (2, 2), (3, 3), (2, 1)] {
+            for stride in [(1, 1), (2, 2), (3, 3), (2, 1), (2, 4)] {
                 for padding in [(0, 0), (kernel.0 / 2, kernel.1 / 2), (0, kernel.1.min(2) - 1)] {
                     for ceil in [false, true] {
                         let dilations: &[_] = if dilated { &[(1, 1), (2, 1), (2, 2)] } else { &[(1, 1)] };

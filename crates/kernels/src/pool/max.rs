@@ -1,5 +1,7 @@
 //! Max-pooling.
 
+use std::ops::Range;
+
 use super::{Frame, PoolGeometry, halve, planes_per_chunk};
 use crate::buffer::Buffer;
 use crate::element::{Float, compiled_here};
@@ -61,30 +63,29 @@ impl<T: Float> Loops for Planes<'_, T> {
         let mut framed = frame.buffer(T::LOWEST);
         let framed = framed.make_mut();
         let mut maxima = Maxima::new(geo, &frame);
+        let (rows, per_row) = (maxima.rows, frame.pitch / geo.stride.1);
         for (x, (y, index)) in x.chunks_exact(plane).zip(outputs) {
             let source = frame.source(geo, x, framed);
-            maxima.across(geo, source);
-            if maxima.flat {
-                maxima.down(geo, 0);
-            }
-            let rows = y.chunks_exact_mut(geo.out_w).zip(index.chunks_exact_mut(geo.out_w));
-            for (oh, (y, index)) in rows.enumerate() {
-                let at = oh * geo.stride.0 * maxima.pitch;
-                if !maxima.flat {
-                    maxima.down(geo, at);
-                }
-                let at = if maxima.flat { at } else { 0 };
-                let start = (oh * geo.stride.0) as i64 - geo.padding.0 as i64;
-                let start = start * geo.in_w as i64 - geo.padding.1 as i64;
-                let found = maxima.best[at..].iter().zip(&maxima.place[at..]);
-                for (ow, ((y, index), (&best, &place))) in y.iter_mut().zip(index).zip(found).enumerate() {
-                    *y = best;
-                    *index = start + (ow * geo.stride.1) as i64 + i64::from(place);
+            let blocks = y.chunks_mut(rows * geo.out_w).zip(index.chunks_mut(rows * geo.out_w));
+            for (block, (y, index)) in blocks.enumerate() {
+                let first = block * rows;
+                maxima.down(geo, source, first..first + y.len() / geo.out_w);
+                maxima.across(geo, y.len() / geo.out_w * per_row);
+                let rows = y.chunks_exact_mut(geo.out_w).zip(index.chunks_exact_mut(geo.out_w));
+                let found = maxima.best.chunks_exact(per_row).zip(maxima.place.chunks_exact(per_row));
+                for ((row, (y, index)), (best, place)) in rows.enumerate().zip(found) {
+                    y.copy_from_slice(&best[..geo.out_w]);
+                    let start = ((first + row) * geo.stride.0) as i64 - geo.padding.0 as i64;
+                    let start = start * geo.in_w as i64 - geo.padding.1 as i64;
+                    for (ow, (index, &place)) in index.iter_mut().zip(place).enumerate() {
+                        *index = start + (ow * geo.stride.1) as i64 + i64::from(place);
+                    }
                 }
             }
-            // The frame is minus infinity: where that is the result, the place may lie outside.
-            if y.iter().fold(false, |any, &v| any | (v == T::LOWEST)) {
-                for (at, (y, index)) in y.iter_mut().zip(index).enumerate().filter(|(_, (v, _))| **v == T::LOWEST) {
+            // The frame is minus infinity: where that is the result, the place may lie outside. Of NaNs the last one counts.
+            let odd = |v: T| (v == T::LOWEST) | v.nan();
+            if y.iter().fold(false, |any, &v| any | odd(v)) {
+                for (at, (y, index)) in y.iter_mut().zip(index).enumerate().filter(|(_, (v, _))| odd(**v)) {
                     (*y, *index) = one(geo, x, at / geo.out_w, at % geo.out_w);
                 }
             }
@@ -109,89 +110,114 @@ fn one<T: Float>(geo: &PoolGeometry, x: &[T], oh: usize, ow: usize) -> (T, i64) 
     (best, place as i64)
 }
 
-/// Maxima of windows in two steps: first those of the rows of all windows, with their columns within the windows, then of
-/// each window the first largest (or the last NaN) of those. A framed plane is one long row for the first step, and
-/// for the second one too if its rows are short.
+/// Maxima of windows in two steps, for some rows of windows at a time: first those of the columns of a row of windows,
+/// with the offsets of their rows, then of each window the largest of those, of equals the one that comes first in the plane.
+/// The rows of windows follow each other without gaps for the second step, which takes all of them as one long row.
 struct Maxima<T: Float> {
-    row_best: Buffer<T>,
-    row_place: Vec<i32>,
+    /// Rows of windows at a time.
+    rows: usize,
+    column_best: Buffer<T>,
+    column_place: Vec<i32>,
     best: Buffer<T>,
     place: Vec<i32>,
-    /// Maxima from row to row.
     pitch: usize,
-    /// Whether the second step takes all rows at once, even those where no window starts.
-    flat: bool,
 }
 
 impl<T: Float> Maxima<T> {
     fn new(geo: &PoolGeometry, frame: &Frame) -> Maxima<T> {
-        let pitch = frame.pitch / geo.stride.1;
-        let rows = (frame.height - 1) * pitch + frame.columns;
-        let flat = geo.stride.0 == 1 || pitch * geo.stride.0 <= 128;
-        let found = if flat { (geo.out_h - 1) * geo.stride.0 * pitch + frame.columns } else { frame.columns };
+        let rows = (4096 / frame.pitch).clamp(1, geo.out_h);
+        // The last windows of the long row reach beyond it.
+        let columns = rows * frame.pitch + (geo.kernel_w - 1) * geo.dilation.1;
+        let found = rows * (frame.pitch / geo.stride.1);
         Maxima {
-            row_best: Buffer::filled(rows, T::LOWEST),
-            row_place: vec![0; rows],
+            rows,
+            column_best: Buffer::filled(columns, T::LOWEST),
+            column_place: vec![0; columns],
             best: Buffer::filled(found, T::LOWEST),
             place: vec![0; found],
-            pitch,
-            flat,
+            pitch: frame.pitch,
         }
     }
 
-    /// The first step.
+    /// The first step, for these rows of windows.
     #[inline(always)]
-    fn across(&mut self, geo: &PoolGeometry, x: &[T]) {
-        let (best, place) = (self.row_best.make_mut(), &mut self.row_place[..]);
-        let taps = (geo.kernel_w, geo.dilation.1);
-        match geo.stride.1 {
-            1 => row_maxima::<T, 1>(x, taps, 1, best, place),
-            2 => row_maxima::<T, 2>(x, taps, 2, best, place),
-            stride => row_maxima::<T, 0>(x, taps, stride, best, place),
-        }
-    }
-
-    /// The second step, for the windows from position `at` of the rows on.
-    #[inline(always)]
-    fn down(&mut self, geo: &PoolGeometry, at: usize) {
-        let (best, place) = (self.best.make_mut(), &mut self.place[..]);
-        let n = best.len();
-        best.copy_from_slice(&self.row_best[at..at + n]);
-        place.copy_from_slice(&self.row_place[at..at + n]);
-        for h in 1..geo.kernel_h {
-            let below = (h * geo.dilation.0 * geo.in_w) as i32;
-            let at = at + h * geo.dilation.0 * self.pitch;
-            let (values, taps) = (&self.row_best[at..at + n], &self.row_place[at..at + n]);
-            for (((best, place), &v), &tap) in best.iter_mut().zip(place.iter_mut()).zip(values).zip(taps) {
-                let wins = (v > *best) | v.nan();
-                *best = if wins { v } else { *best };
-                *place = if wins { below + tap } else { *place };
+    fn down(&mut self, geo: &PoolGeometry, x: &[T], rows: Range<usize>) {
+        let best = self.column_best.make_mut().chunks_exact_mut(self.pitch);
+        let columns = best.zip(self.column_place.chunks_exact_mut(self.pitch));
+        let (pitch, below) = (self.pitch, (geo.dilation.0 * geo.in_w) as i32);
+        for (oh, (best, place)) in rows.zip(columns) {
+            let x = &x[oh * geo.stride.0 * pitch..];
+            match geo.kernel_h {
+                2 => column_maxima::<T, 2>(x, 2, geo.dilation.0 * pitch, below, best, place),
+                3 => column_maxima::<T, 3>(x, 3, geo.dilation.0 * pitch, below, best, place),
+                n => column_maxima::<T, 0>(x, n, geo.dilation.0 * pitch, below, best, place),
             }
+        }
+    }
+
+    /// The second step, for so many windows.
+    #[inline(always)]
+    fn across(&mut self, geo: &PoolGeometry, windows: usize) {
+        let (x, from) = (&self.column_best[..], &self.column_place[..]);
+        let (best, place) = (&mut self.best.make_mut()[..windows], &mut self.place[..windows]);
+        match geo.stride.1 {
+            1 => row_maxima::<T, 1>(geo, x, from, best, place),
+            2 => row_maxima::<T, 2>(geo, x, from, best, place),
+            3 => row_maxima::<T, 3>(geo, x, from, best, place),
+            _ => row_maxima::<T, 0>(geo, x, from, best, place),
         }
     }
 }
 
-/// For each position at distance S (0: the given one) the maximum of `taps.0` elements at distance `taps.1`.
+/// For each column the maximum of `N` (0: `n`) elements at distance `step`, and `below` times its number.
 #[inline(always)]
-fn row_maxima<T: Float, const S: usize>(
+fn column_maxima<T: Float, const N: usize>(
     x: &[T],
-    taps: (usize, usize),
-    stride: usize,
+    n: usize,
+    step: usize,
+    below: i32,
     best: &mut [T],
     place: &mut [i32],
 ) {
-    let stride = if S == 0 { stride } else { S };
-    best.fill(T::LOWEST);
-    place.fill(0);
-    for w in 0..taps.0 {
-        let tap = w * taps.1;
-        let x = &x[tap..tap + (best.len() - 1) * stride + 1];
+    if N == 0 {
+        best.copy_from_slice(&x[..best.len()]);
+        place.fill(0);
+        for h in 1..n {
+            let x = &x[h * step..][..best.len()];
+            for ((best, place), &v) in best.iter_mut().zip(place.iter_mut()).zip(x) {
+                let wins = (v > *best) | v.nan();
+                *best = if wins { v } else { *best };
+                *place = if wins { h as i32 * below } else { *place };
+            }
+        }
+        return;
+    }
+    let x: [&[T]; N] = std::array::from_fn(|h| &x[h * step..][..best.len()]);
+    for (c, (best, place)) in best.iter_mut().zip(place.iter_mut()).enumerate() {
+        let (mut top, mut at) = (x[0][c], 0);
+        for (h, x) in x.iter().enumerate().skip(1) {
+            let wins = (x[c] > top) | x[c].nan();
+            top = if wins { x[c] } else { top };
+            at = if wins { h as i32 * below } else { at };
+        }
+        (*best, *place) = (top, at);
+    }
+}
+
+/// For each position at distance S (0: the geometry's) the maximum of the columns of a window, with its place.
+#[inline(always)]
+fn row_maxima<T: Float, const S: usize>(geo: &PoolGeometry, x: &[T], from: &[i32], best: &mut [T], place: &mut [i32]) {
+    let stride = if S == 0 { geo.stride.1 } else { S };
+    for w in 0..geo.kernel_w {
+        let tap = w * geo.dilation.1;
+        let reach = tap..tap + (best.len() - 1) * stride + 1;
+        let (x, from) = (&x[reach.clone()], &from[reach]);
         for (j, (best, place)) in best.iter_mut().zip(place.iter_mut()).enumerate() {
             // SAFETY: j is at most best.len() - 1.
-            let v = unsafe { *x.get_unchecked(j * stride) };
-            let wins = (v > *best) | v.nan();
+            let (v, at) = unsafe { (*x.get_unchecked(j * stride), *from.get_unchecked(j * stride) + tap as i32) };
+            let wins = (w == 0) | (v > *best) | ((v == *best) & (at < *place)) | v.nan();
             *best = if wins { v } else { *best };
-            *place = if wins { tap as i32 } else { *place };
+            *place = if wins { at } else { *place };
         }
     }
 }
