@@ -168,8 +168,8 @@ impl Plan {
         Plan { frame, out_h: g.in_h, out_w: g.in_w, stride: (1, 1), taps }
     }
 
-    /// Correlates each plane of `x` with the kernel of its channel.
-    fn run<T: Float>(&self, isa: Isa, channels: usize, x: &[T], w: &[T], y: &mut [T]) {
+    /// Correlates each plane of `x` with the kernel of its channel, and adds the channel's bias.
+    fn run<T: Float>(&self, isa: Isa, channels: usize, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
         let (plane, out) = (self.frame.height * self.frame.width, self.out_h * self.out_w);
         let full = lanes::<T>(isa);
         let half = if isa == Isa::Portable { full } else { full / 2 };
@@ -203,7 +203,7 @@ impl Plan {
                     taps: self.taps.as_ptr(),
                     tap_count: taps,
                     w: w[i % channels * taps..][..taps].as_ptr(),
-                    start: Start::Zero,
+                    start: bias.map_or(Start::Zero, |bias| Start::Bias(&raw const bias[i % channels])),
                     row: 0,
                     narrow,
                 };
@@ -221,19 +221,12 @@ impl Plan {
 
 /// [`crate::conv::conv2d`] where it [`fits`].
 pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
-    Plan::forward(g).run(isa, g.in_channels, x, w, y);
-    if let Some(bias) = bias {
-        let out = g.out_h * g.out_w;
-        par::for_each_chunk(y, out, 4 * out, |i, y| {
-            let bias = bias[i % g.out_channels];
-            y.iter_mut().for_each(|y| *y = *y + bias);
-        });
-    }
+    Plan::forward(g).run(isa, g.in_channels, x, w, bias, y);
 }
 
 /// [`crate::conv::conv2d_input`] where it [`fits`].
 pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
-    Plan::backward(g).run(isa, g.in_channels, gy, w, gx);
+    Plan::backward(g).run(isa, g.in_channels, gy, w, None, gx);
 }
 
 /// [`crate::conv::conv2d_weight`] where it [`fits`].

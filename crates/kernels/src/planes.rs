@@ -168,7 +168,9 @@ pub(crate) unsafe fn copy<S: Simd, H: Simd<T = S::T>>(from: *const S::T, to: *mu
                 S::store(to.add(i), S::load(from.add(i)));
                 i += S::N;
             }
-            S::store(to.add(n - S::N), S::load(from.add(n - S::N)));
+            if i < n {
+                S::store(to.add(n - S::N), S::load(from.add(n - S::N)));
+            }
         } else if n >= H::N {
             H::store(to, H::load(from));
             H::store(to.add(n - H::N), H::load(from.add(n - H::N)));
