@@ -4,17 +4,33 @@
 //!
 //! A net is timed three ways: `train/NAME` (zero_grad, forward, cross entropy, backward, optimizer step), `infer/NAME` (its
 //! batch) and `infer/NAME/b1` (one image). A convolution is timed as `fwd`, `bwd_data` and `bwd_weight` (bias gradient
-//! included); a pool as `fwd` and `fwd_bwd`. The names are those of PyTorch's figures, so that a ratio is a join on `case`.
+//! included); a pool as `fwd` and `fwd_bwd`. Matrix products, batch norm and elementwise operators have cases of their own.
+//! The names are those of PyTorch's figures, so that a ratio is a join on `case`.
+//!
+//! Kernels also have `"of_roof"`: their share of the machine's multiply-adds, or for those that hardly compute of its copy
+//! bandwidth for the bytes that must move. Convolutions count as direct sums: Winograd's filtering may exceed 1.
 #![forbid(unsafe_code)]
 
+use std::cell::OnceCell;
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use benches::{Arguments, optimizer};
+use benches::{Arguments, optimizer, processor, roofs};
 use gabor::nn::functional::cross_entropy;
-use gabor::nn::{Forward, Module};
+use gabor::nn::{BatchNorm2d, Forward, Module};
 use gabor::{AvgPoolOptions, Conv2dOptions, GradOptions, Pair, Parameter, PoolOptions, Tensor, no_grad};
 use serde_json::Value;
+
+/// What bounds a case.
+#[derive(Clone, Copy)]
+enum Roof {
+    /// Nothing that is known beforehand.
+    None,
+    /// Floating-point operations.
+    Operations(usize),
+    /// Bytes that must be read and written.
+    Bytes(usize),
+}
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -24,12 +40,15 @@ struct Options {
     only: String,
     threads: usize,
     budget: f64,
+    /// Operations in a nanosecond, once they are measured.
+    peak: OnceCell<f64>,
 }
 
 impl Options {
     fn read() -> Outcome<Options> {
         let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/cases.json");
-        let mut options = Options { cases: beside.to_owned(), only: String::new(), threads: 2, budget: 1.0 };
+        let (cases, only, peak) = (beside.to_owned(), String::new(), OnceCell::new());
+        let mut options = Options { cases, only, threads: 2, budget: 1.0, peak };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
@@ -52,14 +71,24 @@ impl Options {
     }
 
     /// Runs `step` for its share of the budget, if the case is wanted, and prints its line.
-    fn emit(&self, case: &str, share: f64, mut step: impl FnMut() -> Outcome) -> Outcome {
+    fn emit(&self, case: &str, share: f64, roof: Roof, mut step: impl FnMut() -> Outcome) -> Outcome {
         if !self.wants(case) {
             return Ok(());
         }
         let (median, least, iters) = timed(&mut step, Duration::from_secs_f64(self.budget * share))?;
         let rounded = |ms: f64| (ms * 1e5).round() / 1e5;
+        let moment = Duration::from_millis(100);
+        let of = |work: usize, a_nanosecond: f64| work as f64 / a_nanosecond / (least * 1e6);
+        let share = match roof {
+            Roof::None => None,
+            Roof::Operations(n) => Some(of(n, *self.peak.get_or_init(|| roofs::multiply_adds(moment)))),
+            // Of blocks of the same size, so that the same caches hold them.
+            Roof::Bytes(n) => Some(of(n, roofs::copies((n / 2 / self.threads.max(1)).clamp(4096, 128 << 20), moment))),
+        };
+        let share = share.map_or(String::new(), |share| format!(r#", "of_roof": {share:.3}"#));
         let case = Value::from(case);
-        println!(r#"{{"case": {case}, "ms": {}, "min_ms": {}, "iters": {iters}}}"#, rounded(median), rounded(least));
+        let (median, least) = (rounded(median), rounded(least));
+        println!(r#"{{"case": {case}, "ms": {median}, "min_ms": {least}, "iters": {iters}{share}}}"#);
         Ok(())
     }
 }
@@ -83,13 +112,6 @@ fn timed(step: &mut dyn FnMut() -> Outcome, budget: Duration) -> Outcome<(f64, f
     Ok((median, times[0], times.len()))
 }
 
-fn processor() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name =
-        info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
-    name.map_or_else(|| std::env::consts::ARCH.to_owned(), str::to_owned)
-}
-
 fn main() -> Outcome {
     let options = Options::read()?;
     eprintln!("{}, {:?}, {} threads", processor(), kernels::isa::isa(), options.threads);
@@ -99,6 +121,7 @@ fn main() -> Outcome {
     let spec: Value = serde_json::from_str(&text)?;
     let list = |name: &str| spec[name].as_array().map_or(&[][..], Vec::as_slice);
     learn_kernel(&options)?;
+    operators(&options)?;
     for case in list("nets") {
         net(&options, case)?;
     }
@@ -133,7 +156,7 @@ fn learn_kernel(options: &Options) -> Outcome {
     x.assign((.., .., .., 2..6), &Tensor::zeros(())?)?;
     let y = x.i((.., .., .., ..7))?.sub(&x.i((.., .., .., 1..))?)?.contiguous()?;
     let weight = Parameter::new(Tensor::rand([1, 1, 1, 2])?)?;
-    options.emit("train/learn_kernel_10it", 1.0, || {
+    options.emit("train/learn_kernel_10it", 1.0, Roof::None, || {
         for _ in 0..10 {
             let l = x.conv2d(&weight.tensor(), None, &Conv2dOptions::new())?.sub(&y)?.square()?;
             weight.zero_grad();
@@ -141,6 +164,37 @@ fn learn_kernel(options: &Options) -> Outcome {
             weight.update(|w, grad| w - grad * 3e-2)?;
         }
         Ok(())
+    })
+}
+
+/// Matrix products, batch norm and elementwise operators.
+fn operators(options: &Options) -> Outcome {
+    for n in [256, 1024] {
+        let case = format!("gemm/{n}");
+        if options.wants(&case) {
+            let (a, b) = (Tensor::randn([n, n])?, Tensor::randn([n, n])?);
+            options.emit(&case, 0.25, Roof::Operations(2 * n * n * n), || Ok(a.matmul(&b).map(drop)?))?;
+        }
+    }
+    if !["norm/batch/fwd", "norm/batch/fwd_bwd", "elementwise/"]
+        .iter()
+        .any(|case| options.wants(case) || options.only.starts_with(case))
+    {
+        return Ok(());
+    }
+    let shape = [64, 64, 32, 32];
+    let (x, y) = (Tensor::randn(shape)?, Tensor::randn(shape)?);
+    let array = 4 * x.numel();
+    options.emit("elementwise/add", 0.25, Roof::Bytes(3 * array), || Ok(x.add(&y).map(drop)?))?;
+    options.emit("elementwise/relu", 0.25, Roof::Bytes(2 * array), || Ok(x.relu().map(drop)?))?;
+    options.emit("elementwise/sigmoid", 0.25, Roof::Bytes(2 * array), || Ok(x.sigmoid().map(drop)?))?;
+    let norm = BatchNorm2d::new(64).build()?;
+    // Statistics and result each need the input once; backward reads input and gradient twice and writes once.
+    options.emit("norm/batch/fwd", 0.25, Roof::Bytes(3 * array), || no_grad(|| Ok(norm.forward(&x).map(drop)?)))?;
+    let x = x.requires_grad_()?;
+    options.emit("norm/batch/fwd_bwd", 0.25, Roof::Bytes(8 * array), || {
+        x.zero_grad();
+        Ok(norm.forward(&x)?.backward_with(&y)?)
     })
 }
 
@@ -157,15 +211,15 @@ fn net(options: &Options, case: &Value) -> Outcome {
     let (x, y) = (Tensor::randn(shape)?, Tensor::randint(0, classes, batch)?);
     let arguments = case["options"].as_object().ok_or("a net without options")?;
     let mut optimizer = optimizer(text(case, "optimizer")?, &Arguments::new(arguments), net.parameters())?;
-    options.emit(&train, 1.0, || {
+    options.emit(&train, 1.0, Roof::None, || {
         optimizer.zero_grad();
         cross_entropy(&net.forward(&x)?, &y)?.backward()?;
         Ok(optimizer.step()?)
     })?;
     net.eval();
     let one = x.narrow(0, 0, 1)?.contiguous()?;
-    options.emit(&infer, 0.5, || no_grad(|| Ok(net.forward(&x).map(drop)?)))?;
-    options.emit(&single, 0.5, || no_grad(|| Ok(net.forward(&one).map(drop)?)))
+    options.emit(&infer, 0.5, Roof::None, || no_grad(|| Ok(net.forward(&x).map(drop)?)))?;
+    options.emit(&single, 0.5, Roof::None, || no_grad(|| Ok(net.forward(&one).map(drop)?)))
 }
 
 fn convolution(options: &Options, case: &Value) -> Outcome {
@@ -182,16 +236,18 @@ fn convolution(options: &Options, case: &Value) -> Outcome {
         .padding(pair(case, "padding")?)
         .dilation(pair(case, "dilation")?)
         .groups(groups);
-    options.emit(&fwd, 0.25, || Ok(x.conv2d(&w, Some(&b), &geometry).map(drop)?))?;
+    let products = x.conv2d(&w, None, &geometry)?.numel() * w.numel() / w.dims()[0];
+    let roof = Roof::Operations(2 * products);
+    options.emit(&fwd, 0.25, roof, || Ok(x.conv2d(&w, Some(&b), &geometry).map(drop)?))?;
     let gy = Tensor::randn(x.conv2d(&w, Some(&b), &geometry)?.shape())?;
     let back = GradOptions { gradient: Some(&gy), retain_graph: true, ..GradOptions::default() };
     // Only what is asked for is a leaf, so that nothing else is computed.
     let leaf = x.clone().requires_grad_()?;
     let y = leaf.conv2d(&w, Some(&b), &geometry)?;
-    options.emit(&bwd_data, 0.25, || Ok(gabor::grad(&y, &[&leaf], &back).map(drop)?))?;
+    options.emit(&bwd_data, 0.25, roof, || Ok(gabor::grad(&y, &[&leaf], &back).map(drop)?))?;
     let (w, b) = (w.requires_grad_()?, b.requires_grad_()?);
     let y = x.conv2d(&w, Some(&b), &geometry)?;
-    options.emit(&bwd_weight, 0.25, || Ok(gabor::grad(&y, &[&w, &b], &back).map(drop)?))
+    options.emit(&bwd_weight, 0.25, roof, || Ok(gabor::grad(&y, &[&w, &b], &back).map(drop)?))
 }
 
 fn pool(options: &Options, case: &Value) -> Outcome {
@@ -210,8 +266,10 @@ fn pool(options: &Options, case: &Value) -> Outcome {
         other => Err(Box::<dyn Error>::from(format!("no pool {other}"))),
     };
     let gy = Tensor::randn(run()?.shape())?;
-    options.emit(&fwd, 0.25, || no_grad(|| run().map(drop)))?;
-    options.emit(&both, 0.25, || {
+    // Forward reads and writes; backward reads the gradient and writes that of the input, and the maxima's places.
+    let forward = 4 * (x.numel() + gy.numel());
+    options.emit(&fwd, 0.25, Roof::Bytes(forward), || no_grad(|| run().map(drop)))?;
+    options.emit(&both, 0.25, Roof::Bytes(2 * forward), || {
         x.zero_grad();
         Ok(run()?.backward_with(&gy)?)
     })

@@ -24,6 +24,7 @@ pub mod naive;
 pub mod norm;
 pub mod optimize;
 pub mod par;
+pub mod peak;
 mod planes;
 pub mod pool;
 pub mod reduce;
