@@ -19,7 +19,7 @@ struct Residual {
 
 impl Forward for Residual {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.body.forward(x)?.add(&self.shortcut.forward(x)?)?.relu()
+        self.body.forward(x)?.add_(&self.shortcut.forward(x)?)?.relu_()
     }
 }
 

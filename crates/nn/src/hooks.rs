@@ -51,6 +51,11 @@ impl Hooks {
         HookHandle { hooks: Arc::downgrade(&self.shared), id }
     }
 
+    /// Whether none are set.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.shared.any.load(Ordering::Acquire)
+    }
+
     /// The input after all hooks that run before the layer.
     pub(crate) fn before<'a>(&self, x: &'a Tensor) -> Result<Cow<'a, Tensor>> {
         let mut x = Cow::Borrowed(x);

@@ -16,6 +16,7 @@
 
 mod containers;
 mod fields;
+mod fold;
 pub mod functional;
 mod hooks;
 pub mod init;

@@ -5,6 +5,7 @@ use std::panic::Location;
 
 use tensor::{Error, Result, Tensor, called_from};
 
+use crate::fold::convolve_and_normalise;
 use crate::hooks::Hooks;
 use crate::label::{Label, Walk};
 use crate::module::{Forward, LIBRARY, Module, Visitor};
@@ -124,12 +125,26 @@ impl Forward for Sequential {
         let x = self.label.enter(x)?;
         let y = called_from(Location::caller(), LIBRARY, || {
             let mut y = x.clone().into_owned();
+            let mut skip = false;
             for (i, (layer, hooks)) in self.layers.iter().zip(&self.hooks).enumerate() {
-                let run = |x: &Tensor| {
-                    let x = hooks.before(x)?;
+                if std::mem::take(&mut skip) {
+                    continue;
+                }
+                if let Some(next) = self.layers.get(i + 1).filter(|_| hooks.is_empty() && self.hooks[i + 1].is_empty())
+                    && let Some(both) = convolve_and_normalise(layer, next, &y)
+                {
+                    y = both.map_err(|error| self.placed(error, i))?;
+                    skip = true;
+                    continue;
+                }
+                let run = |x: Tensor| {
+                    if hooks.is_empty() {
+                        return layer.forward_owned(x);
+                    }
+                    let x = hooks.before(&x)?;
                     hooks.after(&x, layer.forward(&x)?)
                 };
-                y = run(&y).map_err(|error| self.placed(error, i))?;
+                y = run(y).map_err(|error| self.placed(error, i))?;
             }
             Ok(y)
         });

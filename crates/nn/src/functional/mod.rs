@@ -17,6 +17,7 @@ pub use activation::{
 };
 pub use corr2d::corr2d;
 pub use dropout::{alpha_dropout, dropout, dropout2d};
+pub(crate) use norm::scale_and_shift;
 pub use norm::{BatchNormOptions, batch_norm, group_norm, layer_norm};
 
 use tensor::{Result, Tensor};

@@ -90,12 +90,25 @@ pub fn batch_norm(
         let (Some(mean), Some(var)) = running else {
             return Err(Error::argument(op, "running_mean and running_var are needed unless training"));
         };
-        let inverse = var.add_scalar(options.eps)?.rsqrt()?;
-        let scale = weight.map_or_else(|| Ok(inverse.clone()), |w| w.mul(&inverse))?;
-        let moved = mean.mul(&scale)?;
-        let shift = bias.map_or_else(|| moved.neg(), |b| b.sub(&moved))?;
+        let (scale, shift) = scale_and_shift(&mean, &var, weight, bias, options.eps)?;
         x.channel_affine(&scale, &shift)
     }
+}
+
+/// What batch norm in evaluation multiplies each channel with, and then adds.
+#[track_caller]
+pub(crate) fn scale_and_shift(
+    mean: &Tensor,
+    var: &Tensor,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<(Tensor, Tensor)> {
+    let inverse = var.add_scalar(eps)?.rsqrt()?;
+    let scale = weight.map_or_else(|| Ok(inverse.clone()), |w| w.mul(&inverse))?;
+    let moved = mean.mul(&scale)?;
+    let shift = bias.map_or_else(|| moved.neg(), |b| b.sub(&moved))?;
+    Ok((scale, shift))
 }
 
 /// `running = (1 - momentum) * running + momentum * factor * batch`.

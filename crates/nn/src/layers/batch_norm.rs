@@ -267,3 +267,21 @@ batch_norm!(
     /// ```
     BatchNorm2d, BatchNorm2dBuilder, LazyBatchNorm2d, 4..=4, "[N, C, H, W]"
 );
+
+impl BatchNorm2d {
+    /// Whether a hook is set on this layer.
+    pub(crate) fn hooked(&self) -> bool {
+        !self.label.hooks().is_empty()
+    }
+
+    /// What evaluation multiplies each channel with, and then adds; None where it takes the statistics of the batch.
+    #[track_caller]
+    pub(crate) fn scale_and_shift(&self) -> Option<Result<(Tensor, Tensor)>> {
+        let running = self.running_mean.as_ref().zip(self.running_var.as_ref());
+        let (mean, var) = running.filter(|_| !self.training.get() && self.num_features.get().is_some())?;
+        let (weight, bias) = (self.weight.as_ref(), self.bias.as_ref());
+        let (weight, bias) = (weight.map(Parameter::tensor), bias.map(Parameter::tensor));
+        let (mean, var) = (mean.tensor(), var.tensor());
+        Some(functional::scale_and_shift(&mean, &var, weight.as_ref(), bias.as_ref(), self.eps))
+    }
+}

@@ -193,6 +193,22 @@ impl Conv2d {
         init::materialize(op, &self.weight, self.bias.as_ref(), &shape)
     }
 
+    /// Whether a hook is set on this layer.
+    pub(crate) fn hooked(&self) -> bool {
+        !self.label.hooks().is_empty()
+    }
+
+    /// What lies around the image.
+    pub(crate) fn padding_mode(&self) -> PaddingMode {
+        self.padding_mode
+    }
+
+    /// The result with this weight and bias instead of its own.
+    #[track_caller]
+    pub(crate) fn with(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        self.label.named(x.conv2d(weight, Some(bias), &self.options))
+    }
+
     #[track_caller]
     fn convolve(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (self.weight.tensor(), self.bias.as_ref().map(Parameter::tensor));

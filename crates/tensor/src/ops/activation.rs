@@ -2,9 +2,9 @@
 
 use kernels::elementwise::{Binary, Unary};
 
-use super::unary::apply;
 #[cfg(any(test, feature = "testing"))]
 use super::unary::samples;
+use super::unary::{apply, replace};
 use crate::dtype::{DType, dispatch};
 use crate::error::{Error, Result};
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
@@ -42,6 +42,27 @@ impl Tensor {
         record(y.clone(), &[self], || Relu { y })
     }
 
+    /// [`relu`](Self::relu) of a tensor that is not used any more: in its memory, if nothing else holds it.
+    ///
+    /// Unlike PyTorch's `relu_` it takes the tensor, so what others see of it never changes.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// assert_eq!(Tensor::new([-1f32, 0.0, 2.0])?.relu_()?.to_vec::<f32>()?, [0.0, 0.0, 2.0]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The dtype is bool.
+    #[track_caller]
+    pub fn relu_(self) -> Result<Tensor> {
+        if !self.dtype().is_float() {
+            return self.relu();
+        }
+        let (y, x) = replace("relu", Unary::Relu, self)?;
+        record(y.clone(), &[&x], || Relu { y })
+    }
+
     /// `1 / (1 + exp(-x))`.
     ///
     /// # Errors
@@ -50,6 +71,16 @@ impl Tensor {
     pub fn sigmoid(&self) -> Result<Tensor> {
         let y = apply("sigmoid", Unary::Sigmoid, self)?;
         record(y.clone(), &[self], || Sigmoid { y })
+    }
+
+    /// [`sigmoid`](Self::sigmoid) of a tensor that is not used any more: in its memory, if nothing else holds it.
+    ///
+    /// # Errors
+    /// The dtype is not floating point.
+    #[track_caller]
+    pub fn sigmoid_(self) -> Result<Tensor> {
+        let (y, x) = replace("sigmoid", Unary::Sigmoid, self)?;
+        record(y.clone(), &[&x], || Sigmoid { y })
     }
 
     /// `x * sigmoid(x)`, also called swish.

@@ -10,7 +10,7 @@ use kernels::elementwise::{self, Binary, Operand, Unary};
 use crate::dtype::{DType, Element, dispatch};
 use crate::error::{Error, Result};
 use crate::shape::{Shape, broadcast};
-use crate::tape::{Cx, Grads, Rule, Tensor, in_owner, record};
+use crate::tape::{Cx, Grads, Rule, Tensor, in_owner, is_anomaly_enabled, record};
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::{OpSpec, Sample, indices, map, numbers, positive, zip};
 use crate::value::Value;
@@ -62,6 +62,29 @@ impl Tensor {
     pub fn add(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("add", self, rhs)?;
         record(compute("add", Binary::Add, &a, &b)?, &[&a, &b], || Add)
+    }
+
+    /// [`add`](Self::add) to a tensor that is not used any more: in its memory, if nothing else holds it and the shapes agree.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// let x = Tensor::new([1f32, 2.0])?;
+    /// assert_eq!(x.mul(&x)?.add_(&x)?.to_vec::<f32>()?, [2.0, 6.0]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    #[track_caller]
+    pub fn add_(self, rhs: &Tensor) -> Result<Tensor> {
+        let fits = self.shape() == rhs.shape() && self.dtype() == rhs.dtype() && self.dtype().is_float();
+        if !fits || is_anomaly_enabled() {
+            return self.add(rhs);
+        }
+        let Tensor { value, node } = self;
+        let value = value.plus(&rhs.value)?;
+        // Only the place in the graph counts for the record.
+        record(value.clone(), &[&Tensor { value, node }, rhs], || Add)
     }
 
     /// `self - rhs`, element by element, broadcasting both.

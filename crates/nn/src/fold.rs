@@ -1,0 +1,41 @@
+//! A convolution and the batch norm after it as one convolution, where nobody could see what lies between.
+//!
+//! In evaluation batch norm is `scale[c] * y + shift[c]`, so `conv(x, w, b)` and then the norm is
+//! `conv(x, scale * w, scale * b + shift)`: two passes over the activations less. Only without gradients, as the weights that
+//! then learn are the unscaled ones, and without hooks.
+
+use tensor::{Parameter, Result, Tensor, grad_enabled, is_anomaly_enabled};
+
+use crate::layers::{BatchNorm2d, Conv2d, PaddingMode};
+use crate::sequential::Layer;
+
+/// The result of both layers for `x`; None if they are not such layers, or not in such a state.
+#[track_caller]
+pub(crate) fn convolve_and_normalise(first: &Layer, second: &Layer, x: &Tensor) -> Option<Result<Tensor>> {
+    if grad_enabled() || is_anomaly_enabled() {
+        return None;
+    }
+    let conv = first.as_any()?.downcast_ref::<Conv2d>()?;
+    let norm = second.as_any()?.downcast_ref::<BatchNorm2d>()?;
+    if conv.weight.is_lazy() || conv.padding_mode() != PaddingMode::Zeros || conv.hooked() || norm.hooked() {
+        return None;
+    }
+    let (weight, bias) = (conv.weight.tensor(), conv.bias.as_ref().map(Parameter::tensor));
+    // To scale large weights takes longer than to scale a small image.
+    if x.numel() < 2 * weight.numel() {
+        return None;
+    }
+    // What does not fit is left to the layers themselves, whose errors say so.
+    let (scale, shift) = norm.scale_and_shift()?.ok()?;
+    let channels = weight.dims()[0];
+    let fits = |t: &Tensor| t.dims() == [channels] && t.dtype() == weight.dtype();
+    if !fits(&scale) || !fits(&shift) || x.rank() != 4 {
+        return None;
+    }
+    let folded = || -> Result<(Tensor, Tensor)> {
+        let column = scale.reshape([channels as isize, 1, 1, 1])?;
+        let bias = bias.map_or_else(|| Ok(shift.clone()), |bias| bias.mul(&scale)?.add(&shift))?;
+        Ok((weight.mul(&column)?, bias))
+    };
+    Some(folded().and_then(|(weight, bias)| conv.with(x, &weight, &bias)))
+}
