@@ -109,7 +109,11 @@ class Timer:
         x = self.format(torch.randn(spec["batch"], *spec["input"]))
         y = torch.randint(spec["classes"], (spec["batch"],))
         optimizer = getattr(torch.optim, spec["optimizer"])(net.parameters(), **spec["options"])
-        call = torch.compile(net) if self.mode == "compile" else net
+        call = net
+        if self.mode == "compile":
+            # The compiler gives up after eight graphs of a process, and batches of 1 deserve a graph of their own.
+            torch._dynamo.reset()
+            call = torch.compile(net, dynamic=False)
 
         def step():
             optimizer.zero_grad()

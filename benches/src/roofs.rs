@@ -42,7 +42,7 @@ pub fn copies(bytes: usize, budget: Duration) -> f64 {
     let words = bytes / 4;
     let (from, mut to) = (vec![1f32; threads * words], vec![0f32; threads * words]);
     // Small blocks are copied many times in one measurement.
-    let times = ((1 << 20) / bytes).max(1);
+    let times = ((16 << 20) / bytes).max(1);
     let seconds = shortest(budget, || {
         par::for_each_chunk(&mut to, words, MUCH, |i, to| {
             let from = &from[i * words..(i + 1) * words];
