@@ -9,15 +9,15 @@
 //! neighbouring pixels (`planes`). Forward and backward-data are one routine over such planes (`conv_direct`), since the
 //! gradient by the input is a convolution of the padded gradient; backward-weights is a dot product for each weight
 //! (`conv_weight`). 3x3 kernels with enough channels need a quarter of the multiplications in single precision (`winograd`),
-//! depthwise kernels take one plane at a time (`conv_depthwise`), and problems of a few rows skip all preparation
-//! (`conv_clipped`).
+//! depthwise kernels take one plane at a time (`conv_depthwise`), rows that would leave vectors of pixels half empty take
+//! vectors of channels (`conv_channels`), and problems of a few rows skip all preparation (`conv_clipped`).
 
 use crate::element::{Float, compiled_here};
 use crate::isa::{self, Isa};
 use crate::par;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use crate::{conv_clipped, conv_depthwise, conv_direct, conv_weight, winograd};
+use crate::{conv_channels, conv_clipped, conv_depthwise, conv_direct, conv_weight, winograd};
 
 /// The sizes of a two-dimensional convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +142,8 @@ enum Way {
     Clipped,
     /// Tiles over prepared planes.
     Tiled,
+    /// The same with vectors of channels instead of pixels; forward only.
+    Channels,
     /// A plane at a time: each channel has a kernel of its own.
     Depthwise,
     /// Winograd's minimal filtering, single precision only.
@@ -253,7 +255,12 @@ fn conv2d_of<T: Float>(geometry: &ConvGeometry, x: &[T], w: &[T], bias: Option<&
     let g = geometry;
     let some = g.check("conv2d", x.len(), w.len(), y.len());
     assert!(bias.is_none_or(|b| b.len() == g.out_channels), "conv2d: a bias for each output channel");
-    forward(g, x, w, bias, y, if some { way::<T>(g) } else { Way::Clipped }, isa::isa_of::<T>());
+    let isa = isa::isa_of::<T>();
+    let way = match if some { way::<T>(g) } else { Way::Clipped } {
+        Way::Tiled if conv_channels::pays::<T>(isa, g) => Way::Channels,
+        way => way,
+    };
+    forward(g, x, w, bias, y, way, isa);
 }
 
 fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T], way: Way, isa: Isa) {
@@ -266,6 +273,7 @@ fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: 
                 forward(g, x, w, bias, y, direct_way(g), isa);
             }
         }
+        Way::Channels => conv_channels::conv2d(isa, g, x, w, bias, y),
         Way::Tiled | Way::Winograd => conv_direct::conv2d(isa, g, x, w, bias, y),
     }
 }
@@ -293,7 +301,7 @@ fn input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T], way: Way, 
                 input(g, w, gy, gx, direct_way(g), isa);
             }
         }
-        Way::Tiled | Way::Winograd => conv_direct::conv2d_input(isa, g, w, gy, gx),
+        Way::Tiled | Way::Channels | Way::Winograd => conv_direct::conv2d_input(isa, g, w, gy, gx),
     }
 }
 
@@ -320,7 +328,7 @@ fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way,
                 weight(g, x, gy, gw, direct_way(g), isa);
             }
         }
-        Way::Tiled | Way::Winograd => conv_weight::conv2d_weight(isa, g, x, gy, gw),
+        Way::Tiled | Way::Channels | Way::Winograd => conv_weight::conv2d_weight(isa, g, x, gy, gw),
     }
 }
 

@@ -116,6 +116,26 @@ fn every_way_agrees_with_the_twin_on_each_set() {
 }
 
 #[test]
+fn vectors_of_channels_agree_with_the_twin_on_each_set() {
+    for (h, w) in [(4, 4), (5, 6), (9, 7), (10, 10), (3, 13), (11, 25), (1, 8)] {
+        for (out, kernel, dilation) in
+            [(16, (3, 3), (1, 1)), (5, (1, 2), (1, 1)), (33, (2, 3), (1, 2)), (17, (1, 1), (1, 1))]
+        {
+            for stride in [(1, 1), (2, 2), (3, 2)] {
+                for padding in [(0, 0, 0, 0), (1, 1, 1, 1), (0, 2, 3, 0)] {
+                    let g = ConvGeometry::new([3, 2, h, w], [out, 2, kernel.0, kernel.1], stride, padding, dilation, 1);
+                    let Some(g) = g.filter(|g| g.out_w >= 4) else { continue };
+                    for &isa in isa::available() {
+                        compare::<f32>(&g, Way::Channels, isa);
+                        compare::<f64>(&g, Way::Channels, isa);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn depthwise_agrees_with_the_twin_on_each_set() {
     for (h, w) in [(1, 1), (3, 3), (4, 7), (8, 8), (5, 15), (16, 16), (7, 17), (9, 33)] {
         for (kernel, dilation) in [((3, 3), (1, 1)), ((1, 2), (1, 1)), ((5, 5), (1, 1)), ((2, 3), (2, 2))] {

@@ -9,6 +9,7 @@
 pub mod adaptive_pool;
 pub mod buffer;
 pub mod conv;
+mod conv_channels;
 mod conv_clipped;
 mod conv_depthwise;
 mod conv_direct;

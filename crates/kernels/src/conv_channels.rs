@@ -1,0 +1,200 @@
+//! Convolution forward with vectors of output channels, for rows of results that would leave much of a vector of pixels empty.
+//!
+//! The plain loop, for one image in planes (`planes`): `y[i][j][k] = bias[k] + sum over taps t of plane[tap[t] + i*pitch + j] * w[t][k]`.
+//! The tricks: the sums of some rows and columns of pixels stay in registers over the whole reduction; a pixel is broadcast from
+//! where it lies, at a constant distance from the first one of its row. Columns and rows that are left over are computed
+//! twice instead of having tiles of their own. The result is transposed once, while it is in the cache.
+
+use crate::buffer::Buffer;
+use crate::conv::ConvGeometry;
+use crate::conv_parts::lanes;
+use crate::element::Float;
+use crate::isa::{Isa, Simd, SimdBody};
+use crate::par::{self, Shared};
+use crate::planes::{Axis, Planes};
+use crate::transpose::transpose_to;
+
+/// The columns of the tiles that a set has.
+fn widths(isa: Isa) -> &'static [usize] {
+    if isa == Isa::Avx512 { &[12, 10, 8, 7, 6, 5, 4] } else { &[6, 5, 4] }
+}
+
+/// The columns of the tile that computes the fewest too many for rows of this width; None if it is narrower than all.
+fn columns(isa: Isa, width: usize) -> Option<usize> {
+    let fitting = widths(isa).iter().copied().filter(|&c| c <= width);
+    fitting.min_by_key(|&c| width.div_ceil(c) * c)
+}
+
+/// The channels of a block: one vector, or two where there are few registers.
+fn block<T>(isa: Isa) -> usize {
+    lanes::<T>(isa) * if isa == Isa::Avx512 { 1 } else { 2 }
+}
+
+/// Whether vectors of channels have fewer empty places than vectors of pixels, by a margin for the transposes.
+pub(crate) fn pays<T>(isa: Isa, g: &ConvGeometry) -> bool {
+    let used = |n: usize, unit: usize| n as f64 / n.next_multiple_of(unit) as f64;
+    let taps = g.in_channels * g.kernel_h * g.kernel_w;
+    columns(isa, g.out_w).is_some_and(|c| {
+        let channels = used(g.out_channels, block::<T>(isa)) * used(g.out_w, c);
+        g.groups == 1 && g.kernel_h * g.kernel_w > 1 && taps >= 32 && channels > 1.2 * used(g.out_w, lanes::<T>(isa))
+    })
+}
+
+/// [`crate::conv::conv2d`] of one group, for rows of at least four results.
+pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+    let rows = Axis::slid(g.in_h, g.padding.0, g.kernel_h, g.dilation.0, g.stride.0, g.out_h);
+    let columns_axis = Axis::slid(g.in_w, g.padding.2, g.kernel_w, g.dilation.1, g.stride.1, g.out_w);
+    let planes = Planes::new(g.in_channels, rows, columns_axis, true);
+    let (block, kernel, out) = (block::<T>(isa), g.kernel_h * g.kernel_w, g.out_h * g.out_w);
+    let taps = g.in_channels * kernel;
+    let blocks = g.out_channels.div_ceil(block);
+    let tap = |t: usize| {
+        let (c, e) = (t / kernel, t % kernel);
+        c * planes.channel() + planes.tap(e / g.kernel_w * g.dilation.0, e % g.kernel_w * g.dilation.1)
+    };
+    let offsets: Vec<usize> = (0..taps).map(tap).collect();
+    // Weights and bias with the channels of a block next to each other.
+    let mut packed = Buffer::zeroed((taps + 1) * block * blocks);
+    for (b, packed) in packed.make_mut().chunks_exact_mut((taps + 1) * block).enumerate() {
+        for (i, k) in (b * block..g.out_channels.min((b + 1) * block)).enumerate() {
+            packed[i] = bias.map_or(T::ZERO, |bias| bias[k]);
+            for (t, &v) in w[k * taps..(k + 1) * taps].iter().enumerate() {
+                packed[(t + 1) * block + i] = v;
+            }
+        }
+    }
+    let width = columns(isa, g.out_w).expect("rows that a tile fits into");
+    let image = g.in_channels * g.in_h * g.in_w;
+    let y = Shared(y.as_mut_ptr());
+    par::for_each_range(g.batch * blocks, g.work() / blocks, |range| {
+        let mut copy = Buffer::zeroed(if planes.in_place { 0 } else { g.in_channels * planes.channel() });
+        let mut results = Buffer::unfilled(out * block);
+        let results = results.make_mut();
+        let mut held = usize::MAX;
+        for item in range {
+            let (n, b) = (item / blocks, item % blocks);
+            let source = &x[n * image..(n + 1) * image];
+            if !planes.in_place && held != n {
+                planes.fill(isa, g.in_channels, source, copy.make_mut());
+                held = n;
+            }
+            let sweep = Sweep {
+                x: if planes.in_place { source } else { &copy[..] }.as_ptr(),
+                pitch: planes.pitch,
+                taps: &offsets,
+                w: packed[b * (taps + 1) * block..].as_ptr(),
+                y: results.as_mut_ptr(),
+                size: (g.out_h, g.out_w),
+                width,
+            };
+            // SAFETY: the set comes from detection. Each tap of each result is inside of the planes, the packed weights
+            // hold a vector for the bias and each tap, and there is room for a block of each result.
+            unsafe { T::simd(isa, sweep) };
+            let channels = block.min(g.out_channels - b * block);
+            // SAFETY: the planes of these channels of this image belong to this item.
+            unsafe {
+                let to = y.get().add((n * g.out_channels + b * block) * out);
+                transpose_to(isa, (out, channels), results, block, to, out);
+            }
+        }
+    });
+}
+
+/// All pixels of an image, for one block of channels.
+struct Sweep<'a, T> {
+    x: *const T,
+    pitch: usize,
+    taps: &'a [usize],
+    w: *const T,
+    y: *mut T,
+    size: (usize, usize),
+    /// Columns of a tile.
+    width: usize,
+}
+
+impl<T: Float> SimdBody<T> for Sweep<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if const { S::REGISTERS >= 32 } {
+                match self.width {
+                    12 => tiles::<S, 2, 12, 1>(&self),
+                    10 => tiles::<S, 2, 10, 1>(&self),
+                    8 => tiles::<S, 3, 8, 1>(&self),
+                    7 => tiles::<S, 3, 7, 1>(&self),
+                    6 => tiles::<S, 4, 6, 1>(&self),
+                    5 => tiles::<S, 4, 5, 1>(&self),
+                    _ => tiles::<S, 6, 4, 1>(&self),
+                }
+            } else {
+                match self.width {
+                    6 => tiles::<S, 1, 6, 2>(&self),
+                    5 => tiles::<S, 1, 5, 2>(&self),
+                    _ => tiles::<S, 1, 4, 2>(&self),
+                }
+            }
+        }
+    }
+}
+
+/// Tiles of R rows and C columns of pixels and VB vectors of channels, over the image.
+#[inline(always)]
+unsafe fn tiles<S: Simd, const R: usize, const C: usize, const VB: usize>(s: &Sweep<'_, S::T>) {
+    let (height, width) = s.size;
+    for i in (0..height).step_by(R) {
+        // The last row stands in for those below it.
+        let rows: [usize; R] = std::array::from_fn(|r| (i + r).min(height - 1));
+        for j in (0..width).step_by(C) {
+            // SAFETY: the caller's promise.
+            unsafe { tile::<S, R, C, VB>(s, rows, j.min(width - C)) };
+        }
+    }
+}
+
+// Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
+#[allow(clippy::needless_range_loop)]
+#[inline(always)]
+unsafe fn tile<S: Simd, const R: usize, const C: usize, const VB: usize>(
+    s: &Sweep<'_, S::T>,
+    rows: [usize; R],
+    column: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let x: [*const S::T; R] = std::array::from_fn(|r| s.x.add(rows[r] * s.pitch + column));
+        let mut acc = [[[S::zero(); VB]; C]; R];
+        for v in 0..VB {
+            let bias = S::load(s.w.add(v * S::N));
+            for r in 0..R {
+                for c in 0..C {
+                    acc[r][c][v] = bias;
+                }
+            }
+        }
+        let mut w = s.w.add(VB * S::N);
+        for &tap in s.taps {
+            let mut b = [S::zero(); VB];
+            for v in 0..VB {
+                b[v] = S::load(w.add(v * S::N));
+            }
+            for r in 0..R {
+                for c in 0..C {
+                    let a = S::splat(*x[r].add(tap + c));
+                    for v in 0..VB {
+                        acc[r][c][v] = S::fma(a, b[v], acc[r][c][v]);
+                    }
+                }
+            }
+            w = w.add(VB * S::N);
+        }
+        for r in 0..R {
+            for c in 0..C {
+                for v in 0..VB {
+                    S::store(s.y.add(((rows[r] * s.size.1 + column + c) * VB + v) * S::N), acc[r][c][v]);
+                }
+            }
+        }
+    }
+}
