@@ -1,4 +1,4 @@
-//! Prints what this machine can do at best, and what an operator costs besides its kernel.
+//! Prints what this machine can do at best, and what an operator on a single element costs.
 //!
 //! usage: `roofs [--threads N] [--budget SECONDS]`
 #![forbid(unsafe_code)]

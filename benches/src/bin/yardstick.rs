@@ -7,8 +7,9 @@
 //! included); a pool as `fwd` and `fwd_bwd`. Matrix products, batch norm and elementwise operators have cases of their own.
 //! The names are those of PyTorch's figures, so that a ratio is a join on `case`.
 //!
-//! Kernels also have `"of_roof"`: their share of the machine's multiply-adds, or for those that hardly compute of its copy
-//! bandwidth for the bytes that must move. Convolutions count as direct sums: Winograd's filtering may exceed 1.
+//! Kernels also have `"floor_ms"`, the time at the roof, and `"of_roof"`, that time divided by the least one. The roof is the
+//! machine's multiply-adds, or for kernels that hardly compute its copy bandwidth for the bytes that must move. Convolutions
+//! count as direct sums: Winograd's filtering may exceed 1.
 #![forbid(unsafe_code)]
 
 use std::cell::OnceCell;
@@ -17,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use benches::{Arguments, optimizer, processor, roofs};
 use gabor::nn::functional::cross_entropy;
-use gabor::nn::{BatchNorm2d, Forward, Module};
-use gabor::{AvgPoolOptions, Conv2dOptions, GradOptions, Pair, Parameter, PoolOptions, Tensor, no_grad};
+use gabor::nn::{BatchNorm2d, Conv2d, Forward, Module};
+use gabor::{AvgPoolOptions, Conv2dOptions, GradOptions, Pair, PoolOptions, Tensor, no_grad};
 use serde_json::Value;
 
 /// What bounds a case.
@@ -78,14 +79,17 @@ impl Options {
         let (median, least, iters) = timed(&mut step, Duration::from_secs_f64(self.budget * share))?;
         let rounded = |ms: f64| (ms * 1e5).round() / 1e5;
         let moment = Duration::from_millis(100);
-        let of = |work: usize, a_nanosecond: f64| work as f64 / a_nanosecond / (least * 1e6);
-        let share = match roof {
+        let floor = |work: usize, a_nanosecond: f64| work as f64 / a_nanosecond / 1e6;
+        let floor = match roof {
             Roof::None => None,
-            Roof::Operations(n) => Some(of(n, *self.peak.get_or_init(|| roofs::multiply_adds(moment)))),
+            Roof::Operations(n) => Some(floor(n, *self.peak.get_or_init(|| roofs::multiply_adds(moment)))),
             // Of blocks of the same size, so that the same caches hold them.
-            Roof::Bytes(n) => Some(of(n, roofs::copies((n / 2 / self.threads.max(1)).clamp(4096, 128 << 20), moment))),
+            Roof::Bytes(n) => {
+                Some(floor(n, roofs::copies((n / 2 / self.threads.max(1)).clamp(4096, 128 << 20), moment)))
+            }
         };
-        let share = share.map_or(String::new(), |share| format!(r#", "of_roof": {share:.3}"#));
+        let share = floor
+            .map_or(String::new(), |floor| format!(r#", "floor_ms": {:.5}, "of_roof": {:.3}"#, floor, floor / least));
         let case = Value::from(case);
         let (median, least) = (rounded(median), rounded(least));
         println!(r#"{{"case": {case}, "ms": {median}, "min_ms": {least}, "iters": {iters}{share}}}"#);
@@ -155,13 +159,13 @@ fn learn_kernel(options: &Options) -> Outcome {
     let mut x = Tensor::ones([1, 1, 6, 8])?;
     x.assign((.., .., .., 2..6), &Tensor::zeros(())?)?;
     let y = x.i((.., .., .., ..7))?.sub(&x.i((.., .., .., 1..))?)?.contiguous()?;
-    let weight = Parameter::new(Tensor::rand([1, 1, 1, 2])?)?;
+    let conv = Conv2d::new(1, 1, (1, 2)).bias(false).build()?;
     options.emit("train/learn_kernel_10it", 1.0, Roof::None, || {
         for _ in 0..10 {
-            let l = x.conv2d(&weight.tensor(), None, &Conv2dOptions::new())?.sub(&y)?.square()?;
-            weight.zero_grad();
+            let l = conv.forward(&x)?.sub(&y)?.square()?;
+            conv.zero_grad();
             l.sum()?.backward()?;
-            weight.update(|w, grad| w - grad * 3e-2)?;
+            conv.weight.update(|w, grad| w - grad * 3e-2)?;
         }
         Ok(())
     })
@@ -176,23 +180,22 @@ fn operators(options: &Options) -> Outcome {
             options.emit(&case, 0.25, Roof::Operations(2 * n * n * n), || Ok(a.matmul(&b).map(drop)?))?;
         }
     }
-    if !["norm/batch/fwd", "norm/batch/fwd_bwd", "elementwise/"]
-        .iter()
-        .any(|case| options.wants(case) || options.only.starts_with(case))
-    {
+    let names = ["elementwise/add", "elementwise/relu", "elementwise/sigmoid", "norm/batch/fwd", "norm/batch/fwd_bwd"];
+    if !names.iter().any(|case| options.wants(case)) {
         return Ok(());
     }
+    let [add, relu, sigmoid, fwd, both] = names;
     let shape = [64, 64, 32, 32];
     let (x, y) = (Tensor::randn(shape)?, Tensor::randn(shape)?);
     let array = 4 * x.numel();
-    options.emit("elementwise/add", 0.25, Roof::Bytes(3 * array), || Ok(x.add(&y).map(drop)?))?;
-    options.emit("elementwise/relu", 0.25, Roof::Bytes(2 * array), || Ok(x.relu().map(drop)?))?;
-    options.emit("elementwise/sigmoid", 0.25, Roof::Bytes(2 * array), || Ok(x.sigmoid().map(drop)?))?;
+    options.emit(add, 0.25, Roof::Bytes(3 * array), || Ok(x.add(&y).map(drop)?))?;
+    options.emit(relu, 0.25, Roof::Bytes(2 * array), || Ok(x.relu().map(drop)?))?;
+    options.emit(sigmoid, 0.25, Roof::Bytes(2 * array), || Ok(x.sigmoid().map(drop)?))?;
     let norm = BatchNorm2d::new(64).build()?;
     // Statistics and result each need the input once; backward reads input and gradient twice and writes once.
-    options.emit("norm/batch/fwd", 0.25, Roof::Bytes(3 * array), || no_grad(|| Ok(norm.forward(&x).map(drop)?)))?;
+    options.emit(fwd, 0.25, Roof::Bytes(3 * array), || no_grad(|| Ok(norm.forward(&x).map(drop)?)))?;
     let x = x.requires_grad_()?;
-    options.emit("norm/batch/fwd_bwd", 0.25, Roof::Bytes(8 * array), || {
+    options.emit(both, 0.25, Roof::Bytes(8 * array), || {
         x.zero_grad();
         Ok(norm.forward(&x)?.backward_with(&y)?)
     })
@@ -266,7 +269,7 @@ fn pool(options: &Options, case: &Value) -> Outcome {
         other => Err(Box::<dyn Error>::from(format!("no pool {other}"))),
     };
     let gy = Tensor::randn(run()?.shape())?;
-    // Forward reads and writes; backward reads the gradient and writes that of the input, and the maxima's places.
+    // Forward reads and writes; backward reads the gradient and writes that of the input. Places of maxima are not counted.
     let forward = 4 * (x.numel() + gy.numel());
     options.emit(&fwd, 0.25, Roof::Bytes(forward), || no_grad(|| run().map(drop)))?;
     options.emit(&both, 0.25, Roof::Bytes(2 * forward), || {

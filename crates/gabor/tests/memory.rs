@@ -64,6 +64,22 @@ fn the_second_training_step_of_lenet_allocates_no_buffer() -> Result<()> {
     Ok(())
 }
 
+fn what_is_not_used_any_more_is_written_in_place() -> Result<()> {
+    let taken = || memory_stats().system_allocations + memory_stats().reused;
+    let x = Tensor::rand([1000])?.mul_scalar(2.0)?;
+    let before = taken();
+    let y = x.relu_()?;
+    assert_eq!(taken(), before, "nobody else holds the operand");
+    let _held = y.clone();
+    y.relu_()?;
+    assert_eq!(taken(), before + 1, "somebody holds it");
+    let (x, other) = (Tensor::rand([1000])?.mul_scalar(2.0)?, Tensor::rand([1000])?);
+    let before = taken();
+    x.add_(&other)?;
+    assert_eq!(taken(), before);
+    Ok(())
+}
+
 fn memory_that_nobody_holds_goes_back() -> Result<()> {
     let live = memory_stats().live_bytes;
     let x = Tensor::zeros([40 << 20])?;
@@ -77,5 +93,6 @@ fn memory_that_nobody_holds_goes_back() -> Result<()> {
 #[test]
 fn the_pool_keeps_its_promises() -> Result<()> {
     the_second_training_step_of_lenet_allocates_no_buffer()?;
+    what_is_not_used_any_more_is_written_in_place()?;
     memory_that_nobody_holds_goes_back()
 }

@@ -136,6 +136,23 @@ fn vectors_of_channels_agree_with_the_twin_on_each_set() {
 }
 
 #[test]
+fn vectors_hold_channels_where_rows_of_pixels_fill_them_badly() {
+    let square = |channels, side, out, kernel| {
+        geometry([8, channels, side, side], out, (kernel, kernel), (1, 1), (0, 0, 0, 0), (1, 1), 1)
+    };
+    for (g, avx512, avx2) in [
+        // Rows of 10, 32, and 7; six channels fill no vector.
+        (square(6, 14, 16, 5), true, true),
+        (square(16, 34, 16, 3), false, false),
+        (square(16, 9, 32, 3), true, false),
+        (square(16, 14, 6, 5), false, false),
+    ] {
+        let pays = |isa| conv_channels::pays::<f32>(isa, &g);
+        assert_eq!((pays(Isa::Avx512), pays(Isa::Avx2)), (avx512, avx2), "{g:?}");
+    }
+}
+
+#[test]
 fn depthwise_agrees_with_the_twin_on_each_set() {
     for (h, w) in [(1, 1), (3, 3), (4, 7), (8, 8), (5, 15), (16, 16), (7, 17), (9, 33)] {
         for (kernel, dilation) in [((3, 3), (1, 1)), ((1, 2), (1, 1)), ((5, 5), (1, 1)), ((2, 3), (2, 2))] {

@@ -1,7 +1,7 @@
 //! A convolution and the batch norm after it as one convolution, where nobody could see what lies between.
 //!
 //! In evaluation batch norm is `scale[c] * y + shift[c]`, so `conv(x, w, b)` and then the norm is
-//! `conv(x, scale * w, scale * b + shift)`: two passes over the activations less. Only without gradients, as the weights that
+//! `conv(x, scale * w, scale * b + shift)`: a pass over the activations less. Only without gradients, as the weights that
 //! then learn are the unscaled ones, and without hooks.
 
 use tensor::{Parameter, Result, Tensor, grad_enabled, is_anomaly_enabled};

@@ -405,16 +405,6 @@ pub trait Forward: Module {
     /// `x` does not fit the module.
     fn forward(&self, x: &Tensor) -> Result<Tensor>;
 
-    /// [`forward`](Self::forward) for an `x` that is not used any more. A layer may override it to work in the memory of `x`,
-    /// as activations do; the result must be the same. Containers call it for what the layer before has just made.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    #[track_caller]
-    fn forward_owned(&self, x: Tensor) -> Result<Tensor> {
-        self.forward(&x)
-    }
-
     /// The result for `x`, PyTorch's `net(x)`: [`forward`](Self::forward), and errors that know their layer even if
     /// nobody has asked for the parameters of the model yet.
     ///

@@ -137,14 +137,11 @@ impl Forward for Sequential {
                     skip = true;
                     continue;
                 }
-                let run = |x: Tensor| {
-                    if hooks.is_empty() {
-                        return layer.forward_owned(x);
-                    }
-                    let x = hooks.before(&x)?;
+                let run = |x: &Tensor| {
+                    let x = hooks.before(x)?;
                     hooks.after(&x, layer.forward(&x)?)
                 };
-                y = run(y).map_err(|error| self.placed(error, i))?;
+                y = run(&y).map_err(|error| self.placed(error, i))?;
             }
             Ok(y)
         });

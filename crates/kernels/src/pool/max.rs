@@ -51,8 +51,8 @@ impl<T: Float> Loops for Planes<'_, T> {
             return halve::max(geo, x, y, index);
         }
         let outputs = y.chunks_exact_mut(out).zip(index.chunks_exact_mut(out));
-        // Places within a window are counted in 32 bits.
-        let Some(frame) = Frame::new(geo, 4).filter(|_| plane <= i32::MAX as usize) else {
+        // Places within a frame, of up to three planes and a little, are counted in 32 bits.
+        let Some(frame) = Frame::new(geo, 4).filter(|_| plane <= i32::MAX as usize / 4) else {
             for (x, (y, index)) in x.chunks_exact(plane).zip(outputs) {
                 for (at, (y, index)) in y.iter_mut().zip(index).enumerate() {
                     (*y, *index) = one(geo, x, at / geo.out_w, at % geo.out_w);

@@ -22,9 +22,4 @@ impl Forward for ReLU {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.relu()
     }
-
-    #[track_caller]
-    fn forward_owned(&self, x: Tensor) -> Result<Tensor> {
-        x.relu_()
-    }
 }

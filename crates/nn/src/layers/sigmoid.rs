@@ -22,9 +22,4 @@ impl Forward for Sigmoid {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.sigmoid()
     }
-
-    #[track_caller]
-    fn forward_owned(&self, x: Tensor) -> Result<Tensor> {
-        x.sigmoid_()
-    }
 }

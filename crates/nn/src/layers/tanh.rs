@@ -22,9 +22,4 @@ impl Forward for Tanh {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.tanh()
     }
-
-    #[track_caller]
-    fn forward_owned(&self, x: Tensor) -> Result<Tensor> {
-        x.tanh_()
-    }
 }

@@ -1,13 +1,13 @@
 //! Activation functions, element by element, with the derivative beside each.
 
-use kernels::elementwise::{Binary, Unary};
+use kernels::elementwise::{self, Binary, Unary};
 
+use super::unary::apply;
 #[cfg(any(test, feature = "testing"))]
 use super::unary::samples;
-use super::unary::{apply, replace};
 use crate::dtype::{DType, dispatch};
 use crate::error::{Error, Result};
-use crate::tape::{Cx, Grads, Rule, Tensor, record};
+use crate::tape::{Cx, Grads, Rule, Tensor, is_anomaly_enabled, record};
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::OpSpec;
 use crate::value::Value;
@@ -56,11 +56,17 @@ impl Tensor {
     /// The dtype is bool.
     #[track_caller]
     pub fn relu_(self) -> Result<Tensor> {
-        if !self.dtype().is_float() {
+        // Anomaly mode looks at operands after the fact.
+        if !self.dtype().is_float() || is_anomaly_enabled() {
             return self.relu();
         }
-        let (y, x) = replace("relu", Unary::Relu, self)?;
-        record(y.clone(), &[&x], || Relu { y })
+        let Tensor { mut value, node } = self;
+        dispatch!(float "relu", value.dtype(), T => match value.unique::<T>() {
+            Some(y) => elementwise::unary_in_place(Unary::Relu, y),
+            None => return Tensor { value, node }.relu(),
+        });
+        // Only the place in the graph counts for the record.
+        record(value.clone(), &[&Tensor { value: value.clone(), node }], || Relu { y: value })
     }
 
     /// `1 / (1 + exp(-x))`.
@@ -71,16 +77,6 @@ impl Tensor {
     pub fn sigmoid(&self) -> Result<Tensor> {
         let y = apply("sigmoid", Unary::Sigmoid, self)?;
         record(y.clone(), &[self], || Sigmoid { y })
-    }
-
-    /// [`sigmoid`](Self::sigmoid) of a tensor that is not used any more: in its memory, if nothing else holds it.
-    ///
-    /// # Errors
-    /// The dtype is not floating point.
-    #[track_caller]
-    pub fn sigmoid_(self) -> Result<Tensor> {
-        let (y, x) = replace("sigmoid", Unary::Sigmoid, self)?;
-        record(y.clone(), &[&x], || Sigmoid { y })
     }
 
     /// `x * sigmoid(x)`, also called swish.

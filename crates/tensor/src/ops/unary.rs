@@ -2,11 +2,11 @@
 
 use std::f64::consts::FRAC_2_SQRT_PI;
 
-use kernels::elementwise::{self, Binary, Unary};
+use kernels::elementwise::{Binary, Unary};
 
 use crate::dtype::{DType, dispatch};
 use crate::error::Result;
-use crate::tape::{Cx, Grads, Rule, Tensor, is_anomaly_enabled, record};
+use crate::tape::{Cx, Grads, Rule, Tensor, record};
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::{OpSpec, Sample, indices, map, numbers, positive};
 use crate::value::Value;
@@ -14,23 +14,6 @@ use crate::value::Value;
 /// `f(x)` for floating-point elements, without its place in the graph.
 pub(super) fn apply(name: &'static str, kernel: Unary, x: &Tensor) -> Result<Value> {
     dispatch!(float name, x.dtype(), T => x.value.unary::<T>(name, kernel))
-}
-
-/// `kernel` of each element, in the memory of `x` if nobody else holds it, and what stands for `x` in the graph. What is
-/// needed of `x` later has been saved, and is then held.
-pub(super) fn replace(name: &'static str, kernel: Unary, x: Tensor) -> Result<(Value, Tensor)> {
-    let Tensor { mut value, node } = x;
-    dispatch!(float name, value.dtype(), T => {
-        match value.unique::<T>() {
-            // Anomaly mode looks at operands after the fact.
-            Some(y) if !is_anomaly_enabled() => elementwise::unary_in_place(kernel, y),
-            _ => {
-                let y = value.unary::<T>(name, kernel)?;
-                return Ok((y, Tensor { value, node }));
-            }
-        }
-    });
-    Ok((value.clone(), Tensor { value, node }))
 }
 
 impl Tensor {
@@ -189,16 +172,6 @@ impl Tensor {
     pub fn tanh(&self) -> Result<Tensor> {
         let y = apply("tanh", Unary::Tanh, self)?;
         record(y.clone(), &[self], || Tanh { y })
-    }
-
-    /// [`tanh`](Self::tanh) of a tensor that is not used any more: in its memory, if nothing else holds it.
-    ///
-    /// # Errors
-    /// The dtype is not floating point.
-    #[track_caller]
-    pub fn tanh_(self) -> Result<Tensor> {
-        let (y, x) = replace("tanh", Unary::Tanh, self)?;
-        record(y.clone(), &[&x], || Tanh { y })
     }
 
     /// The error function `2/sqrt(pi) * integral of exp(-t^2) from 0 to x`.
