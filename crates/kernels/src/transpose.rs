@@ -1,7 +1,8 @@
 //! Transposes of a matrix into another one with its own distance between rows: how operands are packed for the tiles.
 //!
-//! The plain loop: `to[j * to_row + i] = from[i * from_row + j]`. The trick: squares of 8x8 (f32) or 4x4 (f64) elements are transposed
-//! in registers, so that reads and writes are whole vectors.
+//! The plain loop: `to[j * to_row + i] = from[i * from_row + j]`. The trick: squares of 16x16 or 8x8 (f32) or 4x4 (f64) elements are
+//! transposed in registers, so that reads and writes are whole vectors. Those of 16 read and write whole cache lines: planes of
+//! 32x32 pixels are 4 KiB apart, and their lines would drive each other out of the first-level cache before the other half is used.
 
 use crate::element::Float;
 use crate::isa::Isa;
@@ -55,8 +56,17 @@ pub(crate) unsafe fn transpose_to<T: Float>(
         let (p, q) = (from.as_ptr(), to);
         if size_of::<T>() == 4 {
             done = (rows / 8 * 8, columns / 8 * 8);
+            let large = if isa == Isa::Avx512 { (rows / 16 * 16, columns / 16 * 16) } else { (0, 0) };
             // SAFETY: T is f32, the only float of four bytes; the set exists, the source was checked, and the caller's promise.
-            unsafe { squares_f32(done, p.cast(), from_row, q.cast(), to_row) };
+            unsafe {
+                let (p, q) = (p.cast::<f32>(), q.cast::<f32>());
+                large_squares(large, p, from_row, q, to_row);
+                // What is left of the columns, then of the rows.
+                let side = (large.0, done.1 - large.1);
+                squares_f32(side, p.add(large.1), from_row, q.add(large.1 * to_row), to_row);
+                let below = (done.0 - large.0, done.1);
+                squares_f32(below, p.add(large.0 * from_row), from_row, q.add(large.0), to_row);
+            }
         } else {
             done = (rows / 4 * 4, columns / 4 * 4);
             // SAFETY: T is f64, the only float of eight bytes; the rest as above.
@@ -69,6 +79,43 @@ pub(crate) unsafe fn transpose_to<T: Float>(
         for j in first..columns {
             // SAFETY: the caller's promise.
             unsafe { *to.add(j * to_row + i) = from[i * from_row + j] };
+        }
+    }
+}
+
+/// Transposes in squares of 16x16; both sizes are multiples of 16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn large_squares(size: (usize, usize), from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+    for i in (0..size.0).step_by(16) {
+        for j in (0..size.1).step_by(16) {
+            // SAFETY: the square is inside of both matrices.
+            unsafe {
+                let p = from.add(i * from_row + j);
+                let q = to.add(j * to_row + i);
+                // Fours of rows: vector k of four i has column 4 * lane + k of the rows 4 * i to 4 * i + 3 in each of its lanes.
+                let fours: [[__m512; 4]; 4] = std::array::from_fn(|i| {
+                    let r: [__m512; 4] = std::array::from_fn(|k| _mm512_loadu_ps(p.add((4 * i + k) * from_row)));
+                    let (a, b) = (_mm512_unpacklo_ps(r[0], r[1]), _mm512_unpackhi_ps(r[0], r[1]));
+                    let (c, d) = (_mm512_unpacklo_ps(r[2], r[3]), _mm512_unpackhi_ps(r[2], r[3]));
+                    [
+                        _mm512_shuffle_ps::<0x44>(a, c),
+                        _mm512_shuffle_ps::<0xEE>(a, c),
+                        _mm512_shuffle_ps::<0x44>(b, d),
+                        _mm512_shuffle_ps::<0xEE>(b, d),
+                    ]
+                });
+                let [first, second, third, fourth] = fours;
+                for (k, (((a, b), c), d)) in first.into_iter().zip(second).zip(third).zip(fourth).enumerate() {
+                    // Lanes 0 and 2, and 1 and 3, of two fours each; then one lane of all four.
+                    let even = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d));
+                    let odd = (_mm512_shuffle_f32x4::<0xDD>(a, b), _mm512_shuffle_f32x4::<0xDD>(c, d));
+                    _mm512_storeu_ps(q.add(k * to_row), _mm512_shuffle_f32x4::<0x88>(even.0, even.1));
+                    _mm512_storeu_ps(q.add((4 + k) * to_row), _mm512_shuffle_f32x4::<0x88>(odd.0, odd.1));
+                    _mm512_storeu_ps(q.add((8 + k) * to_row), _mm512_shuffle_f32x4::<0xDD>(even.0, even.1));
+                    _mm512_storeu_ps(q.add((12 + k) * to_row), _mm512_shuffle_f32x4::<0xDD>(odd.0, odd.1));
+                }
+            }
         }
     }
 }
@@ -143,8 +190,8 @@ mod tests {
     #[test]
     fn every_element_finds_its_place() {
         for &isa in crate::isa::available() {
-            for rows in [0, 1, 3, 4, 7, 8, 9, 16, 21] {
-                for columns in [0, 1, 4, 5, 8, 15, 16, 17] {
+            for rows in [0, 1, 3, 4, 7, 8, 9, 16, 21, 32, 43] {
+                for columns in [0, 1, 4, 5, 8, 15, 16, 17, 32, 57] {
                     check::<f32>(isa, rows, columns);
                     check::<f64>(isa, rows, columns);
                 }
