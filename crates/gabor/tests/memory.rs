@@ -2,7 +2,8 @@
 
 use gabor::nn::Module;
 use gabor::nn::{
-    AvgPool2d, Conv2d, CrossEntropyLoss, Flatten, Forward, Linear, MaxPool2d, ReLU, Sequential, Sigmoid, seq,
+    AvgPool2d, BatchNorm2d, Conv2d, CrossEntropyLoss, Flatten, Forward, Identity, Linear, MaxPool2d, ReLU, Sequential,
+    Sigmoid, seq,
 };
 use gabor::optim::{Optimizer, SGD};
 use gabor::{Result, Tensor, manual_seed, memory_stats};
@@ -80,6 +81,20 @@ fn what_is_not_used_any_more_is_written_in_place() -> Result<()> {
     Ok(())
 }
 
+fn batch_norm_and_relu_share_their_result() -> Result<()> {
+    let taken = |net: Sequential| -> Result<u64> {
+        let x = Tensor::rand([2, 3, 8, 8])?;
+        net.forward(&x)?;
+        let before = memory_stats();
+        net.forward(&x)?;
+        let after = memory_stats();
+        Ok(after.system_allocations + after.reused - before.system_allocations - before.reused)
+    };
+    let one = taken(seq![BatchNorm2d::new(3), ReLU]?)?;
+    assert_eq!(taken(seq![BatchNorm2d::new(3), Identity, ReLU]?)?, one + 1, "what lies between is written to memory");
+    Ok(())
+}
+
 fn memory_that_nobody_holds_goes_back() -> Result<()> {
     let live = memory_stats().live_bytes;
     let x = Tensor::zeros([40 << 20])?;
@@ -94,5 +109,6 @@ fn memory_that_nobody_holds_goes_back() -> Result<()> {
 fn the_pool_keeps_its_promises() -> Result<()> {
     the_second_training_step_of_lenet_allocates_no_buffer()?;
     what_is_not_used_any_more_is_written_in_place()?;
+    batch_norm_and_relu_share_their_result()?;
     memory_that_nobody_holds_goes_back()
 }

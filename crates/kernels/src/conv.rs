@@ -346,10 +346,12 @@ fn conv2d_bias_of<T: Float>(geometry: &ConvGeometry, gy: &[T], gb: &mut [T]) {
     assert_eq!(gb.len(), g.out_channels, "conv2d_bias: a sum for each output channel");
     let plane = g.out_h * g.out_w;
     par::for_each_chunk(gb, 1, g.batch.saturating_mul(plane), |k, gb| {
-        let planes = (0..g.batch).map(|n| &gy[(n * g.out_channels + k) * plane..][..plane]);
         gb[0] = isa::dispatch::<T, _>(
             #[inline(always)]
-            || planes.fold(T::ZERO, |sum, plane| sum + lane_sum(plane)),
+            || {
+                let planes = (0..g.batch).map(|n| &gy[(n * g.out_channels + k) * plane..][..plane]);
+                planes.fold(T::ZERO, |sum, plane| sum + lane_sum(plane))
+            },
         );
     });
 }

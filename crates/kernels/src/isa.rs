@@ -90,6 +90,19 @@ pub fn with<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Asks for the cache line of `x[i]`, of processors that can be asked; `i` may lie behind the end.
+#[inline(always)]
+pub(crate) fn prefetch<T>(x: &[T], i: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the instruction reads nothing that the program could see, at any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(i).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (x, i);
+}
+
 /// A body of plain loops for [`dispatch`]. Write `#[inline(always)]` over `run`, and over what it calls.
 pub trait Body {
     /// What the body returns.
@@ -98,10 +111,12 @@ pub trait Body {
     fn run(self) -> Self::Output;
 }
 
-impl<R, F: FnOnce() -> R> Body for F {
+// FnMut, although it is called once: the shim that calls a closure as FnOnce is a function of its own, which has the
+// instructions of the smallest set when it is not inlined.
+impl<R, F: FnMut() -> R> Body for F {
     type Output = R;
     #[inline(always)]
-    fn run(self) -> R {
+    fn run(mut self) -> R {
         self()
     }
 }

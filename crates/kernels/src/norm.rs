@@ -1,16 +1,19 @@
-//! Statistics of channels and affine maps with them: what normalisation layers are made of. Inputs are `[outer, channels,
+//! Standardising channels and affine maps of them: what normalisation layers are made of. Inputs are `[outer, channels,
 //! inner]`.
 //!
-//! The plain loops: for each channel `c`, the mean and the variance of all `x[o, c, i]`; then `y = (x - mean[c]) * scale[c] + shift[c]`.
-//! Backward, the sums of `g` and of `g * (x - mean[c])`; then `y = (g - a[c] - (x - mean[c]) * b[c]) * scale[c]`.
-//! The tricks: each pass reads memory once. The variance is taken about the mean of a block that is still in the first
-//! cache, and blocks are merged in double precision (Chan, Golub, LeVeque 1979), so a large mean costs no accuracy. Sums
-//! run in a fixed number of lanes that are folded in halves: the order is the same for any instruction set. A channel
-//! has one owner, so it is the same for any number of threads too.
+//! The plain loops: for each channel `c`, the mean and the variance of all `x[o, c, i]`, then `y = (x - mean[c]) * scale[c] + shift[c]`,
+//! and 0 where that is negative if ReLU follows. Backward, the sums of `g` and of `g * (x - mean[c])` (of those `g` that passed ReLU);
+//! then `gx = (g - a[c] - (x - mean[c]) * b[c]) * scale[c]`.
+//! The tricks: a thread takes a channel from its statistics to its result, so that the second time it is read from the
+//! cache, and asks for the channel's part of the next image while it computes. The variance is taken about the mean of a block
+//! that is still in the first cache, and blocks are merged in double precision (Chan, Golub, LeVeque 1979), so a large mean
+//! costs no accuracy; a block is a part of a long row or some short ones. Sums run in a fixed number of lanes that are folded
+//! in halves: the order is the same for any instruction set. A channel has one owner, so it is the same for any number of
+//! threads too. What passed ReLU is computed again, which is cheaper than to read it.
 
 use crate::element::{Float, compiled_here};
 use crate::isa;
-use crate::par;
+use crate::par::{self, Shared};
 
 /// Sums are spread over so many lanes.
 const LANES: usize = 32;
@@ -42,74 +45,196 @@ impl Channels {
 
     /// The elements of channels `first..first + count` in each repetition.
     fn rows<T>(self, x: &[T], first: usize, count: usize) -> impl Iterator<Item = &[T]> {
-        let start = move |o: usize| (o * self.channels + first) * self.inner;
-        (0..self.outer).map(move |o| &x[start(o)..start(o) + count * self.inner])
+        (0..self.outer).map(move |o| &x[self.start(o, first)..][..count * self.inner])
+    }
+
+    /// Where a channel begins in a repetition.
+    fn start(self, o: usize, channel: usize) -> usize {
+        (o * self.channels + channel) * self.inner
+    }
+
+    /// Calls `f(start, length)` for parts of a channel's elements in each repetition: blocks of parts have at most about
+    /// [`BLOCK`] elements.
+    #[inline(always)]
+    fn blocks(self, channel: usize, mut f: impl FnMut(Strips)) {
+        let together = (BLOCK / self.inner).max(1);
+        for o in (0..self.outer).step_by(together) {
+            let repeats = together.min(self.outer - o);
+            for at in (0..self.inner).step_by(BLOCK) {
+                let length = BLOCK.min(self.inner - at);
+                f(Strips { start: self.start(o, channel) + at, length, repeats, step: self.channels * self.inner });
+            }
+        }
+    }
+}
+
+/// Stretches of one channel.
+#[derive(Clone, Copy)]
+struct Strips {
+    start: usize,
+    length: usize,
+    repeats: usize,
+    step: usize,
+}
+
+impl Strips {
+    fn numel(self) -> usize {
+        self.length * self.repeats
+    }
+
+    /// Asks for the next repetitions: the processor foresees neighbours only, and these begin far away.
+    #[inline(always)]
+    fn fetch_next<T>(self, x: &[T]) {
+        for repeat in self.repeats..2 * self.repeats {
+            for i in (0..self.length).step_by(64 / size_of::<T>()) {
+                isa::prefetch(x, self.start + repeat * self.step + i);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn of<T>(self, x: &[T]) -> impl Iterator<Item = &[T]> {
+        (0..self.repeats).map(move |i| &x[self.start + i * self.step..][..self.length])
+    }
+}
+
+/// How channels are standardised: `y = (x - mean) / sqrt(var + eps) * weight + bias`, with each channel's own mean and variance.
+#[derive(Clone, Copy, Debug)]
+pub struct Standard<'a, T> {
+    /// The extent of input and result.
+    pub extent: Channels,
+    /// Added to the variance.
+    pub eps: f64,
+    /// One for each channel; 1 if None.
+    pub weight: Option<&'a [T]>,
+    /// One for each channel; 0 if None.
+    pub bias: Option<&'a [T]>,
+    /// Whether negative results become 0.
+    pub relu: bool,
+}
+
+impl<T: Float> Standard<'_, T> {
+    /// `[mean, scale, shift]` for a channel's mean and variance.
+    fn line(&self, channel: usize, mean: f64, var: f64) -> [T; 3] {
+        let scale = self.weight.map_or(1.0, |w| w[channel].f()) / (var + self.eps).sqrt();
+        let rounded = T::real(mean);
+        // What the mean lost when it was rounded goes into the shift.
+        let shift = self.bias.map_or(0.0, |b| b[channel].f()) - (mean - rounded.f()) * scale;
+        [rounded, T::real(scale), T::real(shift)]
+    }
+
+    fn check(&self, lengths: &[usize], numbers: usize) {
+        let Channels { channels, .. } = self.extent;
+        assert!(lengths.iter().all(|&n| n == self.extent.numel()), "the arrays have the extent");
+        assert_eq!(numbers, 2 * channels, "two numbers for each channel");
+        let fits = |c: Option<&[T]>| c.is_none_or(|c| c.len() == channels);
+        assert!(fits(self.weight) && fits(self.bias), "coefficients for each channel");
     }
 }
 
 compiled_here! {
     trait NormKernels for f32, f64 = {
-        fn moments(x: &[Self], extent: Channels, statistics: &mut [f64]) = moments_of;
-        fn gradient_sums(g: &[Self], x: &[Self], mean: &[Self], extent: Channels, sums: &mut [f64]) = gradient_sums_of;
+        fn standardize(x: &[Self], how: &Standard<'_, Self>, statistics: &mut [f64], y: &mut [Self]) = standardize_of;
+        fn standardize_gradient(g: &[Self], x: &[Self], how: &Standard<'_, Self>, statistics: &[f64], sums: &mut [f64], gx: &mut [Self])
+            = standardize_gradient_of;
         fn affine(x: &[Self], coefficients: &[[Self; 3]], extent: Channels, y: &mut [Self]) = affine_of;
-        fn gradient(g: &[Self], x: &[Self], coefficients: &[[Self; 4]], extent: Channels, y: &mut [Self]) = gradient_of;
     }
 }
 
-/// Mean and variance (divided by the number of elements) of each channel `c`, at `2 * c` and `2 * c + 1`; NaN of nothing.
+/// Standardises channels. The mean and the variance (divided by the number of elements) of channel `c` go to `2 * c` and
+/// `2 * c + 1` of `statistics`; they are NaN of nothing.
 ///
 /// # Panics
 /// A slice has another length than the extent says.
-pub fn moments<T: Float>(x: &[T], extent: Channels, statistics: &mut [f64]) {
-    <T as NormKernels>::moments(x, extent, statistics);
+pub fn standardize<T: Float>(x: &[T], how: &Standard<'_, T>, statistics: &mut [f64], y: &mut [T]) {
+    <T as NormKernels>::standardize(x, how, statistics, y);
 }
 
-fn moments_of<T: Float>(x: &[T], extent: Channels, statistics: &mut [f64]) {
-    assert_eq!(x.len(), extent.numel(), "the input has the extent");
-    assert_eq!(statistics.len(), 2 * extent.channels, "two statistics for each channel");
+fn standardize_of<T: Float>(x: &[T], how: &Standard<'_, T>, statistics: &mut [f64], y: &mut [T]) {
+    how.check(&[x.len(), y.len()], statistics.len());
+    let extent = how.extent;
     if x.is_empty() {
         return statistics.fill(f64::NAN);
     }
     let piece = extent.piece();
-    par::for_each_chunk(statistics, 2 * piece, 4 * piece * extent.outer * extent.inner, |at, statistics| {
+    let y = Shared(y.as_mut_ptr());
+    par::for_each_chunk(statistics, 2 * piece, 6 * piece * extent.outer * extent.inner, |at, statistics| {
         isa::dispatch::<T, _>(
             #[inline(always)]
             || {
+                moments(x, extent, at * piece, statistics);
+                let mut lines = [[T::ZERO; 3]; 2 * LANES];
                 let count = statistics.len() / 2;
-                statistics.fill(0.0);
-                let mut seen = 0.0;
-                for row in extent.rows(x, at * piece, count) {
-                    if extent.inner == 1 {
-                        seen += 1.0;
-                        for (s, &v) in statistics.chunks_exact_mut(2).zip(row) {
-                            // Welford's update: a block of one element.
-                            let distance = v.f() - s[0];
-                            s[0] += distance / seen;
-                            s[1] += distance * (v.f() - s[0]);
-                        }
-                        continue;
-                    }
-                    let before = seen;
-                    for (s, strip) in statistics.chunks_exact_mut(2).zip(row.chunks_exact(extent.inner)) {
-                        seen = before;
-                        for block in strip.chunks(BLOCK) {
-                            merge(s, &mut seen, block);
+                for (c, s) in statistics.chunks_exact(2).enumerate() {
+                    lines[c] = how.line(at * piece + c, s[0], s[1]);
+                }
+                for o in 0..extent.outer {
+                    for (c, line) in lines[..count].iter().enumerate() {
+                        let start = extent.start(o, at * piece + c);
+                        // SAFETY: the length was checked, and this piece alone has the channel.
+                        let y = unsafe { std::slice::from_raw_parts_mut(y.get().add(start), extent.inner) };
+                        let x = &x[start..start + extent.inner];
+                        if how.relu {
+                            y.iter_mut().zip(x).for_each(|(y, &x)| *y = rectified(at_line(line, x)));
+                        } else {
+                            y.iter_mut().zip(x).for_each(|(y, &x)| *y = at_line(line, x));
                         }
                     }
                 }
-                statistics.chunks_exact_mut(2).for_each(|s| s[1] /= seen);
             },
         );
     });
 }
 
+/// `(x - mean) * scale + shift`.
+#[inline(always)]
+fn at_line<T: Float>(&[mean, scale, shift]: &[T; 3], x: T) -> T {
+    x.minus(mean).times(scale).plus(shift)
+}
+
+/// As [`crate::elementwise::Unary::Relu`].
+#[inline(always)]
+fn rectified<T: Float>(v: T) -> T {
+    if v <= T::ZERO { T::ZERO } else { v }
+}
+
+/// The means and variances of channels from `first` on.
+#[inline(always)]
+fn moments<T: Float>(x: &[T], extent: Channels, first: usize, statistics: &mut [f64]) {
+    let count = statistics.len() / 2;
+    statistics.fill(0.0);
+    let mut seen = 0.0;
+    if extent.inner == 1 {
+        for row in extent.rows(x, first, count) {
+            seen += 1.0;
+            for (s, &v) in statistics.chunks_exact_mut(2).zip(row) {
+                // Welford's update: a block of one element.
+                let distance = v.f() - s[0];
+                s[0] += distance / seen;
+                s[1] += distance * (v.f() - s[0]);
+            }
+        }
+    } else {
+        for (c, s) in statistics.chunks_exact_mut(2).enumerate() {
+            seen = 0.0;
+            extent.blocks(
+                first + c,
+                #[inline(always)]
+                |block| merge(s, &mut seen, x, block),
+            );
+        }
+    }
+    statistics.chunks_exact_mut(2).for_each(|s| s[1] /= seen);
+}
+
 /// Adds a block to a mean and a sum of squared distances of `seen` elements.
 #[inline(always)]
-fn merge<T: Float>(s: &mut [f64], seen: &mut f64, block: &[T]) {
-    let n = block.len() as f64;
-    let mean = sum(block, |v| v) / n;
+fn merge<T: Float>(s: &mut [f64], seen: &mut f64, x: &[T], block: Strips) {
+    block.fetch_next(x);
+    let n = block.numel() as f64;
+    let mean = sum(x, block, |v| v) / n;
     let middle = T::real(mean);
-    let squares = sum(block, |v| v.minus(middle).times(v.minus(middle)));
+    let squares = sum(x, block, |v| v.minus(middle).times(v.minus(middle)));
     let (distance, total) = (mean - s[0], *seen + n);
     s[0] += distance * n / total;
     s[1] += squares + distance * distance * *seen * n / total;
@@ -118,22 +243,28 @@ fn merge<T: Float>(s: &mut [f64], seen: &mut f64, block: &[T]) {
 
 /// The sum of `f(v)` over a block, in lanes.
 #[inline(always)]
-fn sum<T: Float>(block: &[T], f: impl Fn(T) -> T) -> f64 {
-    let mut lanes = [T::ZERO; LANES];
-    let (whole, rest) = block.as_chunks::<LANES>();
-    for chunk in whole {
-        for i in 0..LANES {
-            lanes[i] = lanes[i].plus(f(chunk[i]));
+fn sum<T: Float>(x: &[T], block: Strips, f: impl Fn(T) -> T) -> f64 {
+    // What does not fill all lanes has some of its own: those of whole chunks stay in registers.
+    let (mut lanes, mut ends) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+    for strip in block.of(x) {
+        let (whole, rest) = strip.as_chunks::<LANES>();
+        for chunk in whole {
+            for i in 0..LANES {
+                lanes[i] = lanes[i].plus(f(chunk[i]));
+            }
+        }
+        for (lane, &v) in ends.iter_mut().zip(rest) {
+            *lane = lane.plus(f(v));
         }
     }
-    for (lane, &v) in lanes.iter_mut().zip(rest) {
-        *lane = lane.plus(f(v));
-    }
-    fold(lanes)
+    fold(lanes, ends)
 }
 
 #[inline(always)]
-fn fold<T: Float>(mut lanes: [T; LANES]) -> f64 {
+fn fold<T: Float>(mut lanes: [T; LANES], ends: [T; LANES]) -> f64 {
+    for i in 0..LANES {
+        lanes[i] = lanes[i].plus(ends[i]);
+    }
     let mut n = LANES;
     while n > 1 {
         n /= 2;
@@ -144,66 +275,154 @@ fn fold<T: Float>(mut lanes: [T; LANES]) -> f64 {
     lanes[0].f()
 }
 
-/// The sums of `g` and of `g * (x - mean[c])` for each channel `c`, at `2 * c` and `2 * c + 1`.
+/// The gradient `gx` by the input of [`standardize`] for a gradient `g` of its result and its `statistics`. The sums of `g` and of
+/// `g * (x - mean)` of channel `c` go to `2 * c` and `2 * c + 1` of `sums`; with ReLU, of those `g` whose result is not 0.
 ///
 /// # Panics
 /// A slice has another length than the extent says.
-pub fn gradient_sums<T: Float>(g: &[T], x: &[T], mean: &[T], extent: Channels, sums: &mut [f64]) {
-    <T as NormKernels>::gradient_sums(g, x, mean, extent, sums);
+pub fn standardize_gradient<T: Float>(
+    g: &[T],
+    x: &[T],
+    how: &Standard<'_, T>,
+    statistics: &[f64],
+    sums: &mut [f64],
+    gx: &mut [T],
+) {
+    <T as NormKernels>::standardize_gradient(g, x, how, statistics, sums, gx);
 }
 
-fn gradient_sums_of<T: Float>(g: &[T], x: &[T], mean: &[T], extent: Channels, sums: &mut [f64]) {
-    assert_eq!((g.len(), x.len()), (extent.numel(), extent.numel()), "gradient and input have the extent");
-    assert_eq!((mean.len(), sums.len()), (extent.channels, 2 * extent.channels), "numbers for each channel");
+fn standardize_gradient_of<T: Float>(
+    g: &[T],
+    x: &[T],
+    how: &Standard<'_, T>,
+    statistics: &[f64],
+    sums: &mut [f64],
+    gx: &mut [T],
+) {
+    how.check(&[g.len(), x.len(), gx.len()], statistics.len());
+    how.check(&[], sums.len());
+    let extent = how.extent;
     if x.is_empty() {
         return sums.fill(0.0);
     }
     let piece = extent.piece();
-    par::for_each_chunk(sums, 2 * piece, 4 * piece * extent.outer * extent.inner, |at, sums| {
+    let gx = Shared(gx.as_mut_ptr());
+    par::for_each_chunk(sums, 2 * piece, 8 * piece * extent.outer * extent.inner, |at, sums| {
+        // SAFETY: the lengths were checked, and this piece alone has its channels.
+        let own = |start: usize| unsafe { std::slice::from_raw_parts_mut(gx.get().add(start), extent.inner) };
         isa::dispatch::<T, _>(
             #[inline(always)]
             || {
-                let count = sums.len() / 2;
-                sums.fill(0.0);
-                let rows = extent.rows(g, at * piece, count).zip(extent.rows(x, at * piece, count));
-                let mean = &mean[at * piece..at * piece + count];
-                for (g, x) in rows {
-                    if extent.inner == 1 {
-                        for (((s, &m), &g), &x) in sums.chunks_exact_mut(2).zip(mean).zip(g).zip(x) {
-                            s[0] += g.f();
-                            s[1] += g.f() * x.minus(m).f();
-                        }
-                        continue;
-                    }
-                    let strips = g.chunks_exact(extent.inner).zip(x.chunks_exact(extent.inner));
-                    for ((s, &m), (g, x)) in sums.chunks_exact_mut(2).zip(mean).zip(strips) {
-                        for (g, x) in g.chunks(BLOCK).zip(x.chunks(BLOCK)) {
-                            let (a, b) = two_sums(g, x, m);
-                            s[0] += a;
-                            s[1] += b;
-                        }
-                    }
+                let statistics = &statistics[at * 2 * piece..];
+                if how.relu {
+                    piece_gradient(g, x, how, at * piece, statistics, sums, own, passed);
+                } else {
+                    piece_gradient(g, x, how, at * piece, statistics, sums, own, kept);
                 }
             },
         );
     });
 }
 
+/// The gradient where the result is not 0, of ReLU.
 #[inline(always)]
-fn two_sums<T: Float>(g: &[T], x: &[T], m: T) -> (f64, f64) {
-    let (mut plain, mut along) = ([T::ZERO; LANES], [T::ZERO; LANES]);
-    let ((gs, g_rest), (xs, x_rest)) = (g.as_chunks::<LANES>(), x.as_chunks::<LANES>());
-    for (g, x) in gs.iter().zip(xs) {
-        for i in 0..LANES {
-            plain[i] = plain[i].plus(g[i]);
-            along[i] = along[i].plus(g[i].times(x[i].minus(m)));
+fn passed<T: Float>(line: &[T; 3], g: T, x: T) -> T {
+    if at_line(line, x) <= T::ZERO { T::ZERO } else { g }
+}
+
+/// The gradient.
+#[inline(always)]
+fn kept<T: Float>(_: &[T; 3], g: T, _: T) -> T {
+    g
+}
+
+/// The channels from `first` on. `own` gives a channel's part of the result and `pass(line, g, x)` the gradient that passes.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn piece_gradient<'a, T: Float>(
+    g: &[T],
+    x: &[T],
+    how: &Standard<'_, T>,
+    first: usize,
+    statistics: &[f64],
+    sums: &mut [f64],
+    own: impl Fn(usize) -> &'a mut [T],
+    pass: impl Fn(&[T; 3], T, T) -> T,
+) {
+    let extent = how.extent;
+    let n = (extent.outer * extent.inner) as f64;
+    let mut lines = [([T::ZERO; 3], [T::ZERO; 2]); 2 * LANES];
+    let count = sums.len() / 2;
+    for (c, line) in lines[..count].iter_mut().enumerate() {
+        line.0 = how.line(first + c, statistics[2 * c], statistics[2 * c + 1]);
+    }
+    sums.fill(0.0);
+    if extent.inner == 1 {
+        for (g, x) in extent.rows(g, first, count).zip(extent.rows(x, first, count)) {
+            for (((s, (line, _)), &g), &x) in sums.chunks_exact_mut(2).zip(&lines).zip(g).zip(x) {
+                let g = pass(line, g, x);
+                s[0] += g.f();
+                s[1] += g.f() * x.minus(line[0]).f();
+            }
+        }
+    } else {
+        for (c, (s, (line, _))) in sums.chunks_exact_mut(2).zip(&lines).enumerate() {
+            extent.blocks(
+                first + c,
+                #[inline(always)]
+                |block| {
+                    let (a, b) = two_sums(g, x, block, line, &pass);
+                    s[0] += a;
+                    s[1] += b;
+                },
+            );
         }
     }
-    for (i, (&g, &x)) in g_rest.iter().zip(x_rest).enumerate() {
-        plain[i] = plain[i].plus(g);
-        along[i] = along[i].plus(g.times(x.minus(m)));
+    for (c, (s, (_, means))) in sums.chunks_exact(2).zip(&mut lines).enumerate() {
+        let inverse = 1.0 / (statistics[2 * c + 1] + how.eps).sqrt();
+        *means = [T::real(s[0] / n), T::real(s[1] * inverse * inverse / n)];
     }
-    (fold(plain), fold(along))
+    for o in 0..extent.outer {
+        for (c, (line, [a, b])) in lines[..count].iter().enumerate() {
+            let start = extent.start(o, first + c);
+            let (g, x) = (&g[start..start + extent.inner], &x[start..start + extent.inner]);
+            for ((y, &g), &x) in own(start).iter_mut().zip(g).zip(x) {
+                *y = pass(line, g, x).minus(*a).minus(x.minus(line[0]).times(*b)).times(line[1]);
+            }
+        }
+    }
+}
+
+/// The sums of `g` and of `g * (x - mean)` over a block, of those `g` that pass.
+#[inline(always)]
+fn two_sums<T: Float>(
+    g: &[T],
+    x: &[T],
+    block: Strips,
+    line: &[T; 3],
+    pass: &impl Fn(&[T; 3], T, T) -> T,
+) -> (f64, f64) {
+    let m = line[0];
+    let (mut plain, mut along) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+    block.fetch_next(g);
+    block.fetch_next(x);
+    let (mut plain_ends, mut along_ends) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+    for (g, x) in block.of(g).zip(block.of(x)) {
+        let ((gs, g_rest), (xs, x_rest)) = (g.as_chunks::<LANES>(), x.as_chunks::<LANES>());
+        for (g, x) in gs.iter().zip(xs) {
+            for i in 0..LANES {
+                let passed = pass(line, g[i], x[i]);
+                plain[i] = plain[i].plus(passed);
+                along[i] = along[i].plus(passed.times(x[i].minus(m)));
+            }
+        }
+        for (i, (&g, &x)) in g_rest.iter().zip(x_rest).enumerate() {
+            let passed = pass(line, g, x);
+            plain_ends[i] = plain_ends[i].plus(passed);
+            along_ends[i] = along_ends[i].plus(passed.times(x.minus(m)));
+        }
+    }
+    (fold(plain, plain_ends), fold(along, along_ends))
 }
 
 /// `y = (x - mean) * scale + shift` with `[mean, scale, shift]` of each channel.
@@ -216,28 +435,8 @@ pub fn affine<T: Float>(x: &[T], coefficients: &[[T; 3]], extent: Channels, y: &
 
 fn affine_of<T: Float>(x: &[T], coefficients: &[[T; 3]], extent: Channels, y: &mut [T]) {
     assert_eq!((x.len(), y.len()), (extent.numel(), extent.numel()), "input and result have the extent");
-    map(coefficients, extent, y, |start, &[mean, scale, shift], y| {
-        for (y, &x) in y.iter_mut().zip(&x[start..]) {
-            *y = x.minus(mean).times(scale).plus(shift);
-        }
-    });
-}
-
-/// `y = (g - a - (x - mean) * b) * scale` with `[mean, a, b, scale]` of each channel.
-///
-/// # Panics
-/// A slice has another length than the extent says.
-pub fn gradient<T: Float>(g: &[T], x: &[T], coefficients: &[[T; 4]], extent: Channels, y: &mut [T]) {
-    <T as NormKernels>::gradient(g, x, coefficients, extent, y);
-}
-
-fn gradient_of<T: Float>(g: &[T], x: &[T], coefficients: &[[T; 4]], extent: Channels, y: &mut [T]) {
-    let n = extent.numel();
-    assert_eq!((g.len(), x.len(), y.len()), (n, n, n), "gradients and input have the extent");
-    map(coefficients, extent, y, |start, &[mean, a, b, scale], y| {
-        for ((y, &g), &x) in y.iter_mut().zip(&g[start..]).zip(&x[start..]) {
-            *y = g.minus(a).minus(x.minus(mean).times(b)).times(scale);
-        }
+    map(coefficients, extent, y, |start, line, y| {
+        y.iter_mut().zip(&x[start..]).for_each(|(y, &x)| *y = at_line(line, x));
     });
 }
 
@@ -277,28 +476,42 @@ mod tests {
         assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{a} and {b}");
     }
 
-    fn check<T: Float>(extent: Channels, tolerance: f64) {
+    fn check<T: Float>(extent: Channels, relu: bool, affine_too: bool, tolerance: f64) {
         let n = extent.numel();
-        let (x, g): (Vec<T>, Vec<T>) = (numbers(n, 1), numbers(n, 2));
+        let (x, mut g): (Vec<T>, Vec<T>) = (numbers(n, 1), numbers(n, 2));
+        let c = numbers::<T>(4 * extent.channels, 3);
+        let (weight, bias) = c.split_at(extent.channels);
+        let bias = &bias[..extent.channels];
+        let given = |c| if affine_too { Some(c) } else { None };
+        let how = Standard { extent, eps: 0.1, weight: given(weight), bias: given(bias), relu };
         let mut statistics = vec![0.0; 2 * extent.channels];
-        moments(&x, extent, &mut statistics);
+        let (mut y, mut z) = (vec![T::ZERO; n], vec![T::ZERO; n]);
+        standardize(&x, &how, &mut statistics, &mut y);
         let expected = naive::moments(&x, extent);
         statistics.iter().zip(&expected).for_each(|(&a, &b)| close(a, b, tolerance));
+        let scale = |k: usize| how.weight.map_or(1.0, |w| w[k].f()) / (expected[2 * k + 1] + 0.1).sqrt();
+        let line = |k| [T::real(expected[2 * k]), T::real(scale(k)), how.bias.map_or(T::ZERO, |b| b[k])];
+        naive::affine(&x, &(0..extent.channels).flat_map(line).collect::<Vec<T>>(), extent, &mut z);
+        z.iter_mut().filter(|z| relu && **z < T::ZERO).for_each(|z| *z = T::ZERO);
+        y.iter().zip(&z).for_each(|(a, b)| close(a.f(), b.f(), tolerance));
 
-        let mean: Vec<T> = expected.chunks(2).map(|s| T::real(s[0])).collect();
-        let mut sums = vec![0.0; 2 * extent.channels];
-        gradient_sums(&g, &x, &mean, extent, &mut sums);
+        let (mut sums, mut gx) = (vec![0.0; 2 * extent.channels], vec![T::ZERO; n]);
+        standardize_gradient(&g, &x, &how, &statistics, &mut sums, &mut gx);
+        // What passes is known by the result, which may be rounded to zero.
+        g.iter_mut().zip(&y).filter(|(_, y)| relu && **y == T::ZERO).for_each(|(g, _)| *g = T::ZERO);
         let size = (extent.outer * extent.inner) as f64;
-        let expected = naive::gradient_sums(&g, &x, &mean, extent);
-        sums.iter().zip(expected).for_each(|(&a, b)| close(a / size, b / size, tolerance));
+        let mean: Vec<T> = statistics.chunks(2).map(|s| T::real(s[0])).collect();
+        let expected_sums = naive::gradient_sums(&g, &x, &mean, extent);
+        sums.iter().zip(&expected_sums).for_each(|(&a, b)| close(a / size, b / size, tolerance));
+        let plane = |k: usize| {
+            let inverse = 1.0 / (expected[2 * k + 1] + 0.1);
+            [mean[k].f(), expected_sums[2 * k] / size, expected_sums[2 * k + 1] * inverse / size, scale(k)].map(T::real)
+        };
+        naive::gradient(&g, &x, &(0..extent.channels).flat_map(plane).collect::<Vec<T>>(), extent, &mut z);
+        gx.iter().zip(&z).for_each(|(a, b)| close(a.f(), b.f(), tolerance));
 
-        let (mut y, mut z) = (vec![T::ZERO; n], vec![T::ZERO; n]);
-        let c = numbers::<T>(4 * extent.channels, 3);
         affine(&x, c[..3 * extent.channels].as_chunks().0, extent, &mut y);
         naive::affine(&x, &c, extent, &mut z);
-        y.iter().zip(&z).for_each(|(a, b)| close(a.f(), b.f(), tolerance));
-        gradient(&g, &x, c.as_chunks().0, extent, &mut y);
-        naive::gradient(&g, &x, &c, extent, &mut z);
         y.iter().zip(&z).for_each(|(a, b)| close(a.f(), b.f(), tolerance));
     }
 
@@ -306,10 +519,11 @@ mod tests {
     fn kernels_equal_their_twins() {
         for &set in isa::available() {
             isa::with(set, || {
-                for inner in [1, 2, LANES - 1, LANES, LANES + 1, BLOCK + 3] {
-                    for (outer, channels) in [(1, 1), (3, 5), (2, 67)] {
-                        check::<f32>(Channels { outer, channels, inner }, 1e-5);
-                        check::<f64>(Channels { outer, channels, inner }, 1e-12);
+                for inner in [1, 2, LANES - 1, LANES, LANES + 1, BLOCK / 3, BLOCK + 3] {
+                    for (outer, channels, relu) in [(1, 1, false), (3, 5, true), (2, 67, true), (7, 2, false)] {
+                        let extent = Channels { outer, channels, inner };
+                        check::<f32>(extent, relu, channels > 2, 2e-5);
+                        check::<f64>(extent, relu, channels > 2, 1e-12);
                     }
                 }
             });
@@ -320,8 +534,10 @@ mod tests {
     fn a_large_mean_costs_no_accuracy() {
         let extent = Channels { outer: 2, channels: 1, inner: 5000 };
         let x: Vec<f32> = (0..10_000).map(|i| 4096.0 + (i % 2) as f32).collect();
-        let mut statistics = [0.0; 2];
-        moments(&x, extent, &mut statistics);
+        let (mut statistics, mut y) = ([0.0; 2], vec![0.0; 10_000]);
+        let how = Standard { extent, eps: 0.0, weight: None, bias: None, relu: false };
+        standardize(&x, &how, &mut statistics, &mut y);
+        assert!(y.iter().zip(&x).all(|(y, x)| (y - (x - 4096.5) * 2.0).abs() < 1e-4));
         assert!((statistics[0] - 4096.5).abs() < 1e-3 && (statistics[1] - 0.25).abs() < 1e-6, "{statistics:?}");
     }
 
@@ -332,24 +548,29 @@ mod tests {
         let run = |threads: usize| {
             let before = par::num_threads();
             par::set_num_threads(threads);
-            let (mut statistics, mut y) = (vec![0.0; 24], vec![0.0; x.len()]);
-            moments(&x, extent, &mut statistics);
-            affine(&x, numbers::<f32>(36, 6).as_chunks().0, extent, &mut y);
+            let (mut statistics, mut sums) = (vec![0.0; 24], vec![0.0; 24]);
+            let (mut y, mut gx, mut z) = (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; x.len()]);
+            let how = Standard { extent, eps: 0.1, weight: None, bias: None, relu: true };
+            standardize(&x, &how, &mut statistics, &mut y);
+            standardize_gradient(&y, &x, &how, &statistics, &mut sums, &mut gx);
+            affine(&x, numbers::<f32>(36, 6).as_chunks().0, extent, &mut z);
             par::set_num_threads(before);
-            (statistics, y)
+            (statistics, y, sums, gx, z)
         };
         assert!(run(1) == run(3));
     }
 
     #[test]
     fn nothing_is_fine() {
-        check::<f32>(Channels { outer: 2, channels: 0, inner: 4 }, 0.0);
+        check::<f32>(Channels { outer: 2, channels: 0, inner: 4 }, false, true, 0.0);
         for (outer, inner) in [(0, 4), (4, 0)] {
             let (extent, mut statistics) = (Channels { outer, channels: 1, inner }, [1.0; 2]);
-            moments::<f32>(&[], extent, &mut statistics);
+            let how = Standard::<f32> { extent, eps: 0.1, weight: None, bias: None, relu: true };
+            standardize(&[], &how, &mut statistics, &mut []);
             assert!(statistics[0].is_nan() && statistics[1].is_nan());
-            gradient_sums::<f32>(&[], &[], &[0.0], extent, &mut statistics);
-            assert_eq!(statistics, [0.0; 2]);
+            let mut sums = [1.0; 2];
+            standardize_gradient(&[], &[], &how, &statistics, &mut sums, &mut []);
+            assert_eq!(sums, [0.0; 2]);
         }
     }
 }

@@ -1,18 +1,38 @@
-//! A convolution and the batch norm after it as one convolution, where nobody could see what lies between.
+//! Neighbouring layers that are computed as one, where nobody could see what lies between.
 //!
 //! In evaluation batch norm is `scale[c] * y + shift[c]`, so `conv(x, w, b)` and then the norm is
 //! `conv(x, scale * w, scale * b + shift)`: a pass over the activations less. Only without gradients, as the weights that
-//! then learn are the unscaled ones, and without hooks.
+//! then learn are the unscaled ones. In training, batch norm and a ReLU after it take their passes over memory together, and the
+//! gradient of the one is never written. Nothing of this with hooks, or while anomalies are looked for.
 
 use tensor::{Parameter, Result, Tensor, grad_enabled, is_anomaly_enabled};
 
-use crate::layers::{BatchNorm2d, Conv2d, PaddingMode};
+use crate::hooks::Hooks;
+use crate::layers::{BatchNorm2d, Conv2d, PaddingMode, ReLU};
 use crate::sequential::Layer;
 
-/// The result of both layers for `x`; None if they are not such layers, or not in such a state.
+/// How many of the first layers are computed as one, and their result for `x`; None if each is computed by itself.
 #[track_caller]
-pub(crate) fn convolve_and_normalise(first: &Layer, second: &Layer, x: &Tensor) -> Option<Result<Tensor>> {
-    if grad_enabled() || is_anomaly_enabled() {
+pub(crate) fn in_one(layers: &[Layer], hooks: &[Hooks], x: &Tensor) -> Option<(usize, Result<Tensor>)> {
+    if layers.len() < 2 || !hooks[1].is_empty() || is_anomaly_enabled() {
+        return None;
+    }
+    let result = normalise_and_rectify(&layers[0], &layers[1], x);
+    result.or_else(|| convolve_and_normalise(&layers[0], &layers[1], x)).map(|y| (2, y))
+}
+
+/// Batch norm by the statistics of the batch, and ReLU; None if they are not such layers, or not in such a state.
+#[track_caller]
+fn normalise_and_rectify(first: &Layer, second: &Layer, x: &Tensor) -> Option<Result<Tensor>> {
+    let norm = first.as_any()?.downcast_ref::<BatchNorm2d>()?;
+    second.as_any()?.downcast_ref::<ReLU>()?;
+    norm.forward_relu(x)
+}
+
+/// Convolution and batch norm by running statistics; None if they are not such layers, or not in such a state.
+#[track_caller]
+fn convolve_and_normalise(first: &Layer, second: &Layer, x: &Tensor) -> Option<Result<Tensor>> {
+    if grad_enabled() {
         return None;
     }
     let conv = first.as_any()?.downcast_ref::<Conv2d>()?;

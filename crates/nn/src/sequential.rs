@@ -5,7 +5,7 @@ use std::panic::Location;
 
 use tensor::{Error, Result, Tensor, called_from};
 
-use crate::fold::convolve_and_normalise;
+use crate::fold::in_one;
 use crate::hooks::Hooks;
 use crate::label::{Label, Walk};
 use crate::module::{Forward, LIBRARY, Module, Visitor};
@@ -125,23 +125,18 @@ impl Forward for Sequential {
         let x = self.label.enter(x)?;
         let y = called_from(Location::caller(), LIBRARY, || {
             let mut y = x.clone().into_owned();
-            let mut skip = false;
-            for (i, (layer, hooks)) in self.layers.iter().zip(&self.hooks).enumerate() {
-                if std::mem::take(&mut skip) {
-                    continue;
-                }
-                if let Some(next) = self.layers.get(i + 1).filter(|_| hooks.is_empty() && self.hooks[i + 1].is_empty())
-                    && let Some(both) = convolve_and_normalise(layer, next, &y)
-                {
-                    y = both.map_err(|error| self.placed(error, i))?;
-                    skip = true;
-                    continue;
-                }
-                let run = |x: &Tensor| {
-                    let x = hooks.before(x)?;
-                    hooks.after(&x, layer.forward(&x)?)
-                };
-                y = run(&y).map_err(|error| self.placed(error, i))?;
+            let mut i = 0;
+            while let Some((layer, hooks)) = self.layers.get(i).zip(self.hooks.get(i)) {
+                let in_one = if hooks.is_empty() { in_one(&self.layers[i..], &self.hooks[i..], &y) } else { None };
+                let (count, result) = in_one.unwrap_or_else(|| {
+                    let run = |x: &Tensor| {
+                        let x = hooks.before(x)?;
+                        hooks.after(&x, layer.forward(&x)?)
+                    };
+                    (1, run(&y))
+                });
+                y = result.map_err(|error| self.placed(error, i))?;
+                i += count;
             }
             Ok(y)
         });

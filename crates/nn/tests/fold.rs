@@ -1,9 +1,10 @@
-//! Convolution and batch norm in one, in evaluation without gradients: the same result as one after the other.
+//! Layers that are computed in one give the results of one after the other: convolution and batch norm in evaluation without
+//! gradients, batch norm and ReLU in training.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gabor_nn::{BatchNorm2d, Conv2d, Forward, Module, PaddingMode, ReLU, Sequential, seq};
+use gabor_nn::{BatchNorm2d, Conv2d, Forward, Identity, Module, PaddingMode, ReLU, Sequential, seq};
 use tensor::{DType, Generator, Result, Tensor, no_grad};
 
 fn random(shape: &[usize], seed: u64) -> Result<Tensor> {
@@ -88,6 +89,61 @@ fn a_hook_sees_what_lies_between() -> Result<()> {
         })?;
         assert_eq!(agree(&net, &random(&[5, 4, 12, 11], 7)?)?, (true, false));
         assert_eq!(seen.load(Ordering::Relaxed), 2 * calls);
+    }
+    Ok(())
+}
+
+/// The result in training, the gradients by the input and by weight and bias, and the statistics afterwards.
+fn trained_once(net: Result<Sequential>, x: &Tensor) -> Result<Vec<Vec<f64>>> {
+    let net = net?;
+    net.to_dtype(DType::F64)?;
+    let norm = net.layers()[0].as_any().and_then(|layer| layer.downcast_ref::<BatchNorm2d>()).expect("a norm is first");
+    for (parameter, seed) in [&norm.weight, &norm.bias].into_iter().flatten().zip(1..) {
+        parameter.set(&random(&[3], seed)?)?;
+    }
+    let x = x.detach().requires_grad_()?;
+    let y = net.forward(&x)?;
+    y.mul(&random(y.dims(), 4)?)?.sum()?.backward()?;
+    let mut found = vec![y.to_vec::<f64>()?, x.grad().expect("a gradient").to_vec::<f64>()?];
+    for parameter in [&norm.weight, &norm.bias].into_iter().flatten() {
+        // An empty batch has none, as in PyTorch.
+        found.push(parameter.grad().map_or(Ok(Vec::new()), |g| g.to_vec::<f64>())?);
+    }
+    for state in [&norm.running_mean, &norm.running_var].into_iter().flatten() {
+        found.push(state.tensor().to_vec::<f64>()?);
+    }
+    Ok(found)
+}
+
+#[test]
+fn batch_norm_and_relu_in_one_have_the_same_bits_in_training() -> Result<()> {
+    for shape in [[5, 3, 12, 11], [2, 3, 1, 1], [70, 3, 4, 4], [0, 3, 2, 2]] {
+        let x = random(&shape, 7)?;
+        let one = trained_once(seq![BatchNorm2d::new(3), ReLU], &x)?;
+        assert_eq!(one, trained_once(seq![BatchNorm2d::new(3), Identity, ReLU], &x)?);
+        assert!(shape[0] == 0 || one[0].contains(&0.0) && one[0].iter().any(|y| *y > 0.0));
+        let plain = || BatchNorm2d::new(3).affine(false).track_running_stats(false);
+        assert_eq!(trained_once(seq![plain(), ReLU], &x)?, trained_once(seq![plain(), Identity, ReLU], &x)?);
+    }
+    let net = seq![BatchNorm2d::new(3), ReLU]?;
+    let error = net.forward(&Tensor::zeros([1, 3, 1, 1])?).unwrap_err().to_string();
+    assert!(error.contains("batch_norm `0`") && error.contains("only 1 value"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn hooks_see_batch_norm_and_relu_apart() -> Result<()> {
+    for path in ["0", "1"] {
+        let net = seq![BatchNorm2d::new(3), ReLU]?;
+        let seen = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&seen);
+        let _handle = net.register_forward_hook(path, move |_, y| {
+            let negative = y.to_vec::<f32>()?.iter().any(|y| *y < 0.0);
+            count.fetch_add(1 + usize::from(negative), Ordering::Relaxed);
+            Ok(None)
+        })?;
+        net.forward(&Tensor::randn([4, 3, 5, 5])?)?;
+        assert_eq!(seen.load(Ordering::Relaxed), if path == "0" { 2 } else { 1 });
     }
     Ok(())
 }

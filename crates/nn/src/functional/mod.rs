@@ -17,8 +17,8 @@ pub use activation::{
 };
 pub use corr2d::corr2d;
 pub use dropout::{alpha_dropout, dropout, dropout2d};
-pub(crate) use norm::scale_and_shift;
 pub use norm::{BatchNormOptions, batch_norm, group_norm, layer_norm};
+pub(crate) use norm::{batch_norm_then, scale_and_shift};
 
 use tensor::{Result, Tensor};
 

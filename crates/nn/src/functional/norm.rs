@@ -48,10 +48,24 @@ pub fn batch_norm(
     bias: Option<&Tensor>,
     options: &BatchNormOptions,
 ) -> Result<Tensor> {
+    batch_norm_then(x, running_mean, running_var, weight, bias, options, false)
+}
+
+/// [`batch_norm`], then ReLU if `relu`.
+#[track_caller]
+pub(crate) fn batch_norm_then(
+    x: &Tensor,
+    running_mean: Option<&State>,
+    running_var: Option<&State>,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    options: &BatchNormOptions,
+    relu: bool,
+) -> Result<Tensor> {
     let op = "batch_norm";
     // PyTorch looks no further at an empty batch, and learns nothing from it.
     if x.dims().first() == Some(&0) {
-        return x.mul_scalar(1.0);
+        return if relu { x.relu() } else { x.mul_scalar(1.0) };
     }
     let &[n, channels, ..] = x.dims() else {
         return Err(Error::shape(op, format!("input has shape {:?}; expected [N, C, ...]", x.shape())));
@@ -79,7 +93,8 @@ pub fn batch_norm(
             );
             return Err(Error::shape(op, message));
         }
-        let (y, mean, var) = x.standardize(weight, bias, options.eps)?;
+        let standardize = if relu { Tensor::standardize_relu } else { Tensor::standardize };
+        let (y, mean, var) = standardize(x, weight, bias, options.eps)?;
         if count > 0 {
             let unbiased = count as f64 / (count as f64 - 1.0);
             blend(running_mean, &mean, 1.0, options.momentum)?;
@@ -91,7 +106,8 @@ pub fn batch_norm(
             return Err(Error::argument(op, "running_mean and running_var are needed unless training"));
         };
         let (scale, shift) = scale_and_shift(&mean, &var, weight, bias, options.eps)?;
-        x.channel_affine(&scale, &shift)
+        let y = x.channel_affine(&scale, &shift)?;
+        if relu { y.relu_() } else { Ok(y) }
     }
 }
 

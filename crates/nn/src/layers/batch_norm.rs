@@ -141,7 +141,7 @@ macro_rules! batch_norm {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
                 let x = self.label.enter(x)?;
-                self.label.leave(&x, self.normalise(&x))
+                self.label.leave(&x, self.normalise(&x, false))
             }
         }
 
@@ -183,7 +183,8 @@ macro_rules! batch_norm {
                 Ok(*self.num_features.get_or_init(|| size))
             }
 
-            fn normalise(&self, x: &Tensor) -> Result<Tensor> {
+            /// With ReLU after it if `relu`.
+            fn normalise(&self, x: &Tensor, relu: bool) -> Result<Tensor> {
                 if !$rank.contains(&x.rank()) {
                     let message = format!(concat!("input has shape {:?} ({} dimensions), expected ", $expected), x.shape(), x.rank());
                     return Err(Error::shape("batch_norm", message));
@@ -211,13 +212,14 @@ macro_rules! batch_norm {
                     momentum: momentum.unwrap_or_else(|| 1.0 / seen.unwrap_or(1.0)),
                     eps: self.eps,
                 };
-                let y = functional::batch_norm(
+                let y = functional::batch_norm_then(
                     x,
                     self.running_mean.as_ref(),
                     self.running_var.as_ref(),
                     self.weight.as_ref().map(Parameter::tensor).as_ref(),
                     self.bias.as_ref().map(Parameter::tensor).as_ref(),
                     &options,
+                    relu,
                 )?;
                 if let (Some(count), Some(seen)) = (tracked, seen) {
                     count.set(&Tensor::full((), seen as i64)?)?;
@@ -272,6 +274,13 @@ impl BatchNorm2d {
     /// Whether a hook is set on this layer.
     pub(crate) fn hooked(&self) -> bool {
         !self.label.hooks().is_empty()
+    }
+
+    /// The result with ReLU after it; None where hooks may look at what lies between, or the statistics are running ones.
+    #[track_caller]
+    pub(crate) fn forward_relu(&self, x: &Tensor) -> Option<Result<Tensor>> {
+        let running = self.running_mean.is_some() && self.running_var.is_some() && !self.training.get();
+        (!running && !self.hooked()).then(|| self.label.named(self.normalise(x, true)))
     }
 
     /// What evaluation multiplies each channel with, and then adds; None where it takes the statistics of the batch.

@@ -1,5 +1,7 @@
 //! ReLU.
 
+use std::any::Any;
+
 use tensor::{Result, Tensor};
 
 use crate::{Forward, Module};
@@ -15,7 +17,11 @@ use crate::{Forward, Module};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReLU;
 
-impl Module for ReLU {}
+impl Module for ReLU {
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+}
 
 impl Forward for ReLU {
     #[track_caller]

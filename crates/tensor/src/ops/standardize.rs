@@ -3,7 +3,7 @@
 //! The statistics are computed in one pass over memory and the result in another; backward takes two passes as well. For a
 //! second derivative the rule is written in tensor operators, with the statistics as part of the graph.
 
-use kernels::norm::{self, Channels};
+use kernels::norm::{self, Channels, Standard};
 
 use crate::dtype::{Element, Float, dispatch};
 use crate::error::{Error, Result};
@@ -36,27 +36,52 @@ impl Tensor {
         bias: Option<&Tensor>,
         eps: f64,
     ) -> Result<(Tensor, Tensor, Tensor)> {
-        let op = "standardize";
+        self.standardize_then(weight, bias, eps, false)
+    }
+
+    /// [`standardize`](Self::standardize), then [`relu`](Self::relu), in the same passes over memory.
+    ///
+    /// ```
+    /// use gabor_tensor::Tensor;
+    /// let (y, _, _) = Tensor::new([[1f64], [3.0]])?.standardize_relu(None, None, 0.0)?;
+    /// assert_eq!(y.to_vec::<f64>()?, [0.0, 1.0]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As of `standardize`.
+    #[track_caller]
+    pub fn standardize_relu(
+        &self,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        self.standardize_then(weight, bias, eps, true)
+    }
+
+    #[track_caller]
+    fn standardize_then(
+        &self,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+        relu: bool,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        let op = if relu { "standardize_relu" } else { "standardize" };
         let extent = extent(op, self, &[("weight", weight), ("bias", bias)])?;
         let x = self.value.contiguous()?;
         let mut statistics = vec![0.0; 2 * extent.channels];
         let value = dispatch!(float op, self.dtype(), T => {
-            norm::moments(x.slice::<T>(), extent, &mut statistics);
             let (weight, bias) = (coefficients::<T>(weight)?, coefficients::<T>(bias)?);
-            let line = |(c, s): (usize, &[f64])| {
-                let scale = at(&weight, c, 1.0) / (s[1] + eps).sqrt();
-                let mean = T::of_f64(s[0]);
-                // What the mean lost when it was rounded goes into the shift.
-                let lost = s[0] - Element::to_f64(mean);
-                [mean, T::of_f64(scale), T::of_f64(at(&bias, c, 0.0) - lost * scale)]
-            };
-            let lines: Vec<[T; 3]> = statistics.chunks_exact(2).enumerate().map(line).collect();
-            Value::build(op, self.shape(), |y: &mut [T]| norm::affine(x.slice(), &lines, extent, y))?
+            let how = Standard { extent, eps, weight: weight.as_deref(), bias: bias.as_deref(), relu };
+            Value::build(op, self.shape(), |y: &mut [T]| norm::standardize(x.slice(), &how, &mut statistics, y))?
         });
         let [mean, var] = [0, 1].map(|k| statistics.iter().skip(k).step_by(2).copied().collect::<Vec<f64>>());
         let outside = |values: Vec<f64>| Tensor::from_vec(values, extent.channels)?.to_dtype(self.dtype());
         let inputs: Vec<&Tensor> = std::iter::once(self).chain(weight).chain(bias).collect();
-        let rule = || Standardize { x: self.clone(), weight: weight.cloned(), bias: bias.is_some(), eps, statistics };
+        let rule =
+            || Standardize { x: self.clone(), weight: weight.cloned(), bias: bias.cloned(), eps, relu, statistics };
         Ok((record(value, &inputs, rule)?, outside(mean)?, outside(var)?))
     }
 
@@ -113,10 +138,6 @@ fn coefficients<T: Element>(tensor: Option<&Tensor>) -> Result<Option<Vec<T>>> {
     tensor.map(Tensor::to_vec::<T>).transpose()
 }
 
-fn at<T: Element>(coefficients: &Option<Vec<T>>, c: usize, otherwise: f64) -> f64 {
-    coefficients.as_ref().map_or(otherwise, |v| Element::to_f64(v[c]))
-}
-
 /// All axes but that of the channels.
 fn others(rank: usize) -> Vec<isize> {
     (0..rank as isize).filter(|&axis| axis != 1).collect()
@@ -134,8 +155,10 @@ fn beside(coefficients: &Tensor, rank: usize) -> Result<Tensor> {
 struct Standardize {
     x: Tensor,
     weight: Option<Tensor>,
-    bias: bool,
+    bias: Option<Tensor>,
     eps: f64,
+    /// Whether ReLU follows.
+    relu: bool,
     /// Mean and variance of each channel in turn.
     statistics: Vec<f64>,
 }
@@ -144,26 +167,34 @@ impl Standardize {
     /// The gradients of `x`, weight and bias in two passes.
     fn passes<T: Element + Float>(&self, g: &Tensor, extent: Channels) -> Result<[Value; 3]> {
         let (x, g) = (self.x.value.contiguous()?, g.value.contiguous()?);
-        let n = (extent.outer * extent.inner) as f64;
-        let mean: Vec<T> = self.statistics.chunks_exact(2).map(|s| T::of_f64(s[0])).collect();
+        let (weight, bias) = (coefficients::<T>(self.weight.as_ref())?, coefficients::<T>(self.bias.as_ref())?);
+        let (weight, bias) = (weight.as_deref(), bias.as_deref());
+        let how = Standard { extent, eps: self.eps, weight, bias, relu: self.relu };
         let mut sums = vec![0.0; 2 * extent.channels];
-        norm::gradient_sums(g.slice(), x.slice(), &mean, extent, &mut sums);
-        let inverse = |c: usize| 1.0 / (self.statistics[2 * c + 1] + self.eps).sqrt();
-        let weight = coefficients::<T>(self.weight.as_ref())?;
-        let plane = |(c, s): (usize, &[f64])| {
-            let (inverse, scale) = (inverse(c), at(&weight, c, 1.0) * inverse(c));
-            [mean[c], T::of_f64(s[0] / n), T::of_f64(s[1] * inverse * inverse / n), T::of_f64(scale)]
-        };
-        let planes: Vec<[T; 4]> = sums.chunks_exact(2).enumerate().map(plane).collect();
         let gx = Value::build("standardize", self.x.shape(), |y: &mut [T]| {
-            norm::gradient(g.slice(), x.slice(), &planes, extent, y);
+            norm::standardize_gradient(g.slice(), x.slice(), &how, &self.statistics, &mut sums, y);
         })?;
+        let inverse = |c: usize| 1.0 / (self.statistics[2 * c + 1] + self.eps).sqrt();
         let each = |f: &dyn Fn(usize) -> f64| {
             Value::build("standardize", &Shape::from(extent.channels), |y: &mut [T]| {
                 y.iter_mut().enumerate().for_each(|(c, y)| *y = T::of_f64(f(c)));
             })
         };
         Ok([gx, each(&|c| sums[2 * c + 1] * inverse(c))?, each(&|c| sums[2 * c])?])
+    }
+
+    /// The part of `g` that passes ReLU, if it follows: its result is computed again.
+    #[track_caller]
+    fn passed(&self, standard: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        if !self.relu {
+            return Ok(None);
+        }
+        let rank = self.x.rank();
+        let scaled = |w: &Tensor| standard.mul(&beside(w, rank)?);
+        let y = self.weight.as_ref().map_or_else(|| Ok(standard.clone()), scaled)?;
+        let y = self.bias.as_ref().map_or_else(|| Ok(y.clone()), |b| y.add(&beside(b, rank)?))?;
+        // A threshold has no slope: what passes is the same for a second derivative.
+        y.detach().le_scalar(0.0)?.where_cond(&g.zeros_like()?, g).map(Some)
     }
 
     /// The same gradients as part of the graph.
@@ -174,6 +205,8 @@ impl Standardize {
         let centred = x.sub(&x.mean_dim(over.clone(), true)?)?;
         let inverse = centred.square()?.mean_dim(over.clone(), true)?.add_scalar(self.eps)?.rsqrt()?;
         let standard = centred.mul(&inverse)?;
+        let passed = self.passed(&standard, g)?;
+        let g = passed.as_ref().unwrap_or(g);
         let (sum, along) = (g.sum_dim(over.clone(), true)?, g.mul(&standard)?.sum_dim(over, true)?);
         let scale = match &self.weight {
             Some(weight) => beside(weight, x.rank())?.mul(&inverse)?,
@@ -197,7 +230,7 @@ impl Rule for Standardize {
         let mut grads = Grads::new();
         grads.push(Some(gx));
         grads.extend(self.weight.is_some().then_some(Some(gw)));
-        grads.extend(self.bias.then_some(Some(gb)));
+        grads.extend(self.bias.is_some().then_some(Some(gb)));
         Ok(grads)
     }
 }
@@ -245,6 +278,22 @@ pub(super) const SPECS: &[OpSpec] = &[
             .oracle(move |x| plain(&x[0])?.add(&beside(&x[1], 3)?));
             let images = [affine("images", &[2, 3, 2, 3]), affine("features", &[4, 3]), bare("rows", &[1, 3, 5])];
             images.into_iter().chain([bare("volumes", &[2, 2, 2, 1, 3]), only]).collect()
+        },
+    },
+    OpSpec {
+        name: "standardize_relu",
+        samples: || {
+            let sample = |label, shape: &[usize], affine: bool| {
+                let mut inputs = vec![numbers(shape, 2)];
+                inputs.extend([3, 4].into_iter().filter(|_| affine).map(|seed| numbers([shape[1]], seed)));
+                Sample::new(label, inputs, |x| Ok(x[0].standardize_relu(x.get(1), x.get(2), 0.1)?.0))
+                    .oracle(|x| x[0].standardize(x.get(1), x.get(2), 0.1)?.0.relu())
+            };
+            vec![
+                sample("images", &[2, 3, 2, 3], true),
+                sample("features", &[4, 3], true),
+                sample("rows", &[1, 3, 5], false),
+            ]
         },
     },
     OpSpec {
