@@ -434,7 +434,9 @@ impl<T: Element> Clone for Buffer<T> {
 impl<T: Element> Drop for Buffer<T> {
     fn drop(&mut self) {
         // SAFETY: the block lives as long as self does.
-        if unsafe { (*self.block.as_ptr()).references.fetch_sub(1, Ordering::Release) } == 1 {
+        let references = unsafe { &(*self.block.as_ptr()).references };
+        // The only owner stays the only one, and needs no counting.
+        if references.load(Ordering::Acquire) == 1 || references.fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::Acquire);
             // SAFETY: this was the last owner.
             unsafe { give(self.block.as_ptr()) };

@@ -151,6 +151,14 @@ pub fn for_each_chunk2<A: Send, B: Send>(
     if chunk_a == 0 {
         return;
     }
+    if a.len() <= chunk_a {
+        // One chunk stays here; small operators come this way.
+        if !a.is_empty() {
+            let end = chunk_b.min(b.len());
+            f(0, a, &mut b[..end]);
+        }
+        return;
+    }
     let (len_a, len_b) = (a.len(), b.len());
     let (a, b) = (Shared(a.as_mut_ptr()), Shared(b.as_mut_ptr()));
     for_each_range(len_a.div_ceil(chunk_a), work_per_chunk, |range| {

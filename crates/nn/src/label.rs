@@ -91,6 +91,11 @@ impl Label {
         self.place.path()
     }
 
+    /// Whether a path of so many names would tell nothing new.
+    pub(crate) fn knows(&self, names: usize) -> bool {
+        self.place.knows(names)
+    }
+
     pub(crate) fn hooks(&self) -> &Hooks {
         &self.hooks
     }

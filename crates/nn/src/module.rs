@@ -42,6 +42,34 @@ pub trait Visitor {
     }
 }
 
+/// Forgets gradients. A loop does it at every step, so nothing is collected, and paths are only compared by their lengths.
+#[derive(Default)]
+struct ZeroGrad {
+    depth: usize,
+    /// Whether something does not know its path.
+    lost: bool,
+}
+
+impl Visitor for ZeroGrad {
+    fn enter(&mut self, _: &str) {
+        self.depth += 1;
+    }
+
+    fn leave(&mut self) {
+        self.depth -= 1;
+    }
+
+    fn parameter(&mut self, parameter: &Parameter) {
+        parameter.zero_grad();
+        self.lost |= !parameter.label().knows(self.depth);
+    }
+
+    fn label(&mut self, label: &Label) {
+        // The label is a field of the layer.
+        self.lost |= !label.knows(self.depth.saturating_sub(1));
+    }
+}
+
 /// Something with parameters. `#[derive(Module)]` writes [`fields`](Self::fields); all else is given.
 ///
 /// All methods take `&self`: clones of a parameter are the same parameter, and so modules can share layers.
@@ -350,7 +378,11 @@ pub trait Module: AsModule {
 
     /// Forgets the gradients of all parameters.
     fn zero_grad(&self) {
-        self.parameters().iter().for_each(Parameter::zero_grad);
+        let mut visitor = ZeroGrad::default();
+        self.visit(&mut visitor);
+        if visitor.lost {
+            Walk::through(self, "");
+        }
     }
 
     /// Freezes (`false`) or unfreezes all parameters.

@@ -168,9 +168,9 @@ impl Tensor {
         if self.value.unique::<T>().is_none() {
             self.value = self.value.copy()?;
         }
-        let mut part = self.i(index)?.value.layout;
+        let mut part = self.i(index)?.value.layout.clone();
         part.offset -= self.value.layout.offset;
-        let value = value.expand(&part.shape)?.value.contiguous()?;
+        let value = value.expand(&part.shape)?.value.into_contiguous()?;
         copy_into(value.slice::<T>(), self.value.unique::<T>().expect("a copy has one owner"), &part);
         Ok(())
     }

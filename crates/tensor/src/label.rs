@@ -30,6 +30,12 @@ impl Label {
         self.cell.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether a path of so many names would tell nothing new: one as long is known. Cheaper than to offer it.
+    pub fn knows(&self, names: usize) -> bool {
+        let cell = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
+        cell.as_deref().is_some_and(|path| depth(path) >= names)
+    }
+
     /// Takes a path, name by name, unless a longer one is known.
     pub fn offer<'a>(&self, names: impl IntoIterator<Item = &'a str, IntoIter: Clone>) {
         let names = names.into_iter();

@@ -3,22 +3,16 @@
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
-use crate::shape::{Shape, Sizes};
+use crate::shape::Shape;
+use crate::sizes::Sizes;
 
 /// Where the elements of a tensor lie in its buffer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) shape: Shape,
     /// Distance of neighbours along each axis, in elements; 0 repeats one element.
     pub(crate) strides: Sizes,
     pub(crate) offset: usize,
-}
-
-/// As that of [`Shape`].
-impl Clone for Layout {
-    fn clone(&self) -> Layout {
-        Layout { shape: self.shape.clone(), strides: SmallVec::from_slice(&self.strides), offset: self.offset }
-    }
 }
 
 impl Layout {
@@ -64,7 +58,7 @@ impl Layout {
     /// Repeats dimensions of size 1 and adds leading ones; the shapes are known to fit.
     pub(crate) fn expand(&self, shape: &Shape) -> Layout {
         let lead = shape.len() - self.rank();
-        let mut strides: Sizes = SmallVec::from_elem(0, shape.len());
+        let mut strides = Sizes::from_elem(0, shape.len());
         for (axis, (&size, &stride)) in self.shape.iter().zip(&self.strides).enumerate() {
             strides[lead + axis] = if size == shape[lead + axis] { stride } else { 0 };
         }
@@ -124,7 +118,7 @@ impl Layout {
                 _ => blocks.push((size, stride)),
             }
         }
-        let mut strides: Sizes = SmallVec::from_elem(1, shape.len());
+        let mut strides = Sizes::from_elem(1, shape.len());
         let mut axis = shape.len();
         for &(mut size, mut stride) in blocks.iter().rev() {
             while size > 1 {

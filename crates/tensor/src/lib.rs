@@ -31,6 +31,7 @@ mod random;
 mod read;
 mod runs;
 mod shape;
+mod sizes;
 mod storage;
 mod tape;
 #[cfg(any(test, feature = "testing"))]

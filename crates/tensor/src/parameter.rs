@@ -133,7 +133,7 @@ impl Parameter {
     /// `grad` has another shape or dtype.
     pub fn set_grad(&self, grad: &Tensor) -> Result<()> {
         self.check("set_grad", grad)?;
-        self.held().tensor.set_grad(Some(grad.value.contiguous()?));
+        self.held().tensor.set_grad(Some(grad.value.contiguous()?.into_owned()));
         Ok(())
     }
 
@@ -151,13 +151,13 @@ impl Parameter {
     /// `value` has another shape or dtype.
     pub fn set(&self, value: &Tensor) -> Result<()> {
         self.check("set", value)?;
-        let value = value.value.contiguous()?;
+        let value = value.value.contiguous()?.into_owned();
         self.held_mut().tensor.value = value;
         Ok(())
     }
 
     fn check(&self, op: &'static str, tensor: &Tensor) -> Result<()> {
-        let own = self.tensor();
+        let own = &self.held().tensor;
         if own.shape() != tensor.shape() {
             return Err(Error::shape(
                 op,

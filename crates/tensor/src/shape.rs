@@ -6,9 +6,7 @@ use std::ops::Deref;
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
-
-/// A short list of sizes or strides, kept inline up to four dimensions: a tensor then moves in registers.
-pub(crate) type Sizes = SmallVec<[usize; 4]>;
+use crate::sizes::Sizes;
 
 /// The sizes of a tensor's dimensions, outermost first. `[]` is a scalar.
 ///
@@ -19,15 +17,8 @@ pub(crate) type Sizes = SmallVec<[usize; 4]>;
 /// assert_eq!(x.shape().numel(), 6);
 /// # Ok::<(), gabor_tensor::Error>(())
 /// ```
-#[derive(PartialEq, Eq, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Shape(pub(crate) Sizes);
-
-/// By `from_slice`, one copy of memory; what is derived goes element by element.
-impl Clone for Shape {
-    fn clone(&self) -> Shape {
-        Shape(SmallVec::from_slice(&self.0))
-    }
-}
 
 impl Shape {
     /// The number of elements; 1 for a scalar.
@@ -39,22 +30,23 @@ impl Shape {
     /// The number of elements, or an error if it (or its size in bytes) overflows.
     pub(crate) fn checked_numel(&self, op: &'static str) -> Result<usize> {
         // Beside a 0 the other sizes must not overflow either: products of some of them are taken everywhere.
-        self.0
-            .iter()
-            .try_fold(1usize, |n, &d| n.checked_mul(d.max(1)))
-            .filter(|&n| n <= isize::MAX as usize / 16)
-            .ok_or_else(|| Error::TooLarge { op, shape: self.to_vec() })?;
-        Ok(self.0.iter().product())
+        let (mut numel, mut bound, mut fits) = (1usize, 1usize, true);
+        for &size in &self.0 {
+            let (product, overflow) = bound.overflowing_mul(size.max(1));
+            (bound, fits) = (product, fits & !overflow);
+            numel = numel.wrapping_mul(size);
+        }
+        if fits && bound <= isize::MAX as usize / 16 { Ok(numel) } else { Err(self.too_large(op)) }
+    }
+
+    #[cold]
+    fn too_large(&self, op: &'static str) -> Error {
+        Error::TooLarge { op, shape: self.to_vec() }
     }
 
     /// Strides of a contiguous row-major tensor of this shape, in elements.
     pub(crate) fn strides(&self) -> Sizes {
-        let mut strides = Sizes::from_slice(&self.0);
-        let mut step = 1usize;
-        for stride in strides.iter_mut().rev() {
-            step = step.saturating_mul(std::mem::replace(stride, step).max(1));
-        }
-        strides
+        self.0.strides()
     }
 }
 
@@ -97,37 +89,37 @@ impl From<()> for Shape {
 
 impl From<usize> for Shape {
     fn from(size: usize) -> Self {
-        Shape(SmallVec::from_slice(&[size]))
+        Shape(Sizes::from_slice(&[size]))
     }
 }
 
 impl<const N: usize> From<[usize; N]> for Shape {
     fn from(sizes: [usize; N]) -> Self {
-        Shape(SmallVec::from_slice(&sizes))
+        Shape(Sizes::from_slice(&sizes))
     }
 }
 
 impl<const N: usize> From<&[usize; N]> for Shape {
     fn from(sizes: &[usize; N]) -> Self {
-        Shape(SmallVec::from_slice(sizes))
+        Shape(Sizes::from_slice(sizes))
     }
 }
 
 impl From<&[usize]> for Shape {
     fn from(sizes: &[usize]) -> Self {
-        Shape(SmallVec::from_slice(sizes))
+        Shape(Sizes::from_slice(sizes))
     }
 }
 
 impl From<Vec<usize>> for Shape {
     fn from(sizes: Vec<usize>) -> Self {
-        Shape(SmallVec::from_vec(sizes))
+        Shape(Sizes::from_slice(&sizes))
     }
 }
 
 impl From<&Vec<usize>> for Shape {
     fn from(sizes: &Vec<usize>) -> Self {
-        Shape(SmallVec::from_slice(sizes))
+        Shape(Sizes::from_slice(sizes))
     }
 }
 
@@ -141,7 +133,7 @@ macro_rules! shape_of_tuple {
     ($($name:ident: $t:ty),+) => {
         impl From<($($t,)+)> for Shape {
             fn from(($($name,)+): ($($t,)+)) -> Self {
-                Shape(SmallVec::from_slice(&[$($name),+]))
+                Shape(Sizes::from_slice(&[$($name),+]))
             }
         }
     };

@@ -52,8 +52,8 @@ pub struct Tensor {
     pub(crate) node: Option<Arc<Node>>,
 }
 
-// Up to this size the compiler moves it in registers; beyond, each move is a call.
-const _: () = assert!(size_of::<Tensor>() <= 112);
+// It moves in registers.
+const _: () = assert!(size_of::<Tensor>() == 16);
 
 /// How a gradient goes back through one recorded operation.
 ///
@@ -114,7 +114,11 @@ impl Cx<'_> {
 
     /// The gradients of all inputs, computing only those that are needed.
     pub(crate) fn each<const N: usize>(&self, gradients: [&dyn Fn() -> Result<Tensor>; N]) -> Result<Grads> {
-        gradients.iter().enumerate().map(|(i, f)| if self.needs(i) { f().map(Some) } else { Ok(None) }).collect()
+        let mut grads = Grads::new();
+        for (i, gradient) in gradients.into_iter().enumerate() {
+            grads.push(if self.needs(i) { Some(gradient()?) } else { None });
+        }
+        Ok(grads)
     }
 }
 
@@ -205,35 +209,40 @@ impl Node {
     fn accumulate(&self, grad: Tensor) -> Result<()> {
         if let Some(mut slot) = self.slot() {
             *slot = Some(match slot.take() {
-                None => grad.value.contiguous()?,
+                None => grad.value.into_contiguous()?,
                 Some(sum) => sum.plus(&grad.value)?,
             });
         }
         Ok(())
     }
 
-    /// Takes the node apart: the saved tensors go while the parents are still held, then the parents are handed over.
-    /// A saved tensor is an input or has no node, so nothing below is freed recursively.
-    fn dismantle(&mut self) -> SmallVec<[Option<Arc<Node>>; 3]> {
+    /// Takes the node apart: the saved tensors go while the parents are still held, then those parents that nobody else holds
+    /// are handed over. A saved tensor is an input or has no node, so nothing below is freed recursively.
+    fn dismantle(&mut self, orphans: &mut Orphans) {
         match &mut self.kind {
-            Kind::Leaf { .. } => SmallVec::new(),
+            Kind::Leaf { .. } => {}
             Kind::Op { rule, parents } => {
-                let saved = std::mem::replace(&mut *lock(rule), Saved::Freed(self.at));
-                drop(saved);
-                std::mem::take(parents)
+                *rule.get_mut().unwrap_or_else(PoisonError::into_inner) = Saved::Freed(self.at);
+                while let Some(parent) = parents.pop() {
+                    if let Some(node) = parent.and_then(Arc::into_inner) {
+                        orphans.push(node);
+                    }
+                }
             }
         }
     }
 }
 
+/// Nodes that nothing holds any more. There is rarely one, so room is made only then.
+type Orphans = Vec<Node>;
+
 /// Long chains must not overflow the stack when they are freed.
 impl Drop for Node {
     fn drop(&mut self) {
-        let mut last: Vec<Arc<Node>> = self.dismantle().into_iter().flatten().collect();
-        while let Some(parent) = last.pop() {
-            if let Some(mut node) = Arc::into_inner(parent) {
-                last.extend(node.dismantle().into_iter().flatten());
-            }
+        let mut orphans = Orphans::new();
+        self.dismantle(&mut orphans);
+        while let Some(mut node) = orphans.pop() {
+            node.dismantle(&mut orphans);
         }
     }
 }
@@ -262,7 +271,8 @@ pub(crate) fn attach(value: Value, inputs: &[&Tensor], rule: impl FnOnce() -> Ar
     if !wanted {
         return Tensor { value, node: None };
     }
-    let parents = inputs.iter().map(|t| t.node.clone()).collect();
+    let mut parents = SmallVec::new();
+    inputs.iter().for_each(|t| parents.push(t.node.clone()));
     let node = Node::new(&value, Kind::Op { rule: Mutex::new(Saved::Rule(rule())), parents });
     Tensor { value, node: Some(node) }
 }

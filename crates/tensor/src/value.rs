@@ -1,5 +1,9 @@
 //! Values: a storage and a layout, the arrays below the tape. Operators compute here, without gradients.
 
+use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::Arc;
+
 use kernels::buffer::Buffer;
 use kernels::copy::copy_strided;
 use kernels::elementwise::{self, Binary, Compare, Operand, Unary};
@@ -11,18 +15,32 @@ use crate::runs::Runs;
 use crate::shape::Shape;
 use crate::storage::{Storage, unfilled};
 
-/// A plain array: what a tensor holds besides its memory of how it was made.
+/// A plain array: what a tensor holds besides its memory of how it was made. Clones share it.
+///
+/// It stands behind a pointer because tensors are moved and cloned much more often than made: two words move in registers, and
+/// copying a layout soon after it was written in pieces costs the processor more than the counter.
 #[derive(Clone, Debug)]
-pub(crate) struct Value {
+pub(crate) struct Value(Arc<Array>);
+
+/// What a [`Value`] points to.
+#[derive(Debug)]
+pub(crate) struct Array {
     pub(crate) storage: Storage,
     pub(crate) layout: Layout,
+}
+
+impl Deref for Value {
+    type Target = Array;
+    fn deref(&self) -> &Array {
+        &self.0
+    }
 }
 
 impl Value {
     /// A contiguous array; `buffer` has as many elements as `shape`.
     pub(crate) fn new<T: Element>(buffer: Buffer<T>, shape: Shape) -> Value {
         debug_assert_eq!(buffer.len(), shape.numel());
-        Value { storage: T::wrap(buffer), layout: Layout::contiguous(shape) }
+        Value(Arc::new(Array { storage: T::wrap(buffer), layout: Layout::contiguous(shape) }))
     }
 
     /// An array whose elements `fill` writes, all of them.
@@ -45,7 +63,7 @@ impl Value {
     }
 
     pub(crate) fn with_layout(&self, layout: Layout) -> Value {
-        Value { storage: self.storage.clone(), layout }
+        Value(Arc::new(Array { storage: self.storage.clone(), layout }))
     }
 
     /// The elements in row-major order; the value must be contiguous and of this dtype.
@@ -59,8 +77,13 @@ impl Value {
     }
 
     /// The same elements in row-major order, copied only if they are not.
-    pub(crate) fn contiguous(&self) -> Result<Value> {
-        if self.layout.is_contiguous() { Ok(self.clone()) } else { self.copy() }
+    pub(crate) fn contiguous(&self) -> Result<Cow<'_, Value>> {
+        Ok(if self.layout.is_contiguous() { Cow::Borrowed(self) } else { Cow::Owned(self.copy()?) })
+    }
+
+    /// As [`contiguous`](Self::contiguous) for a value that is not used any more.
+    pub(crate) fn into_contiguous(self) -> Result<Value> {
+        if self.layout.is_contiguous() { Ok(self) } else { self.copy() }
     }
 
     /// A new row-major array of the same elements.
@@ -71,14 +94,14 @@ impl Value {
         })
     }
 
-    /// The elements for writing, if nobody else holds the buffer and they fill it in row-major order.
+    /// The elements for writing, if nobody else holds the array or its buffer and they fill it in row-major order.
     pub(crate) fn unique<T: Element>(&mut self) -> Option<&mut [T]> {
         let n = self.layout.numel();
         if !self.layout.is_contiguous() {
             return None;
         }
         let start = self.layout.offset;
-        T::peek_mut(&mut self.storage)?.get_mut()?.get_mut(start..start + n)
+        T::peek_mut(&mut Arc::get_mut(&mut self.0)?.storage)?.get_mut()?.get_mut(start..start + n)
     }
 
     /// `f(x)` for each element.

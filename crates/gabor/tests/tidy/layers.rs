@@ -4,7 +4,7 @@ use crate::source::shipped;
 
 /// The modules of `tensor`, lowest layer first. A module imports from its own layer and from those below.
 const TENSOR: &[&[&str]] = &[
-    &["dtype", "error", "label", "shape", "warning"],
+    &["dtype", "error", "label", "shape", "sizes", "warning"],
     &["layout", "runs"],
     &["storage", "value"],
     &["tape"],

@@ -1,5 +1,7 @@
 //! Joining tensors and taking them apart.
 
+use std::borrow::Cow;
+
 use crate::dtype::{Element, dispatch};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
@@ -176,7 +178,7 @@ impl Tensor {
 }
 
 fn joined<T: Element>(parts: &[&Tensor], shape: &Shape, axis: usize) -> Result<Value> {
-    let sources: Vec<Value> = parts.iter().map(|t| t.value.contiguous()).collect::<Result<_>>()?;
+    let sources: Vec<Cow<'_, Value>> = parts.iter().map(|t| t.value.contiguous()).collect::<Result<_>>()?;
     let whole = Layout::contiguous(shape.clone());
     Value::build("cat", shape, |y: &mut [T]| {
         let mut start = 0;

@@ -1,11 +1,14 @@
 //! Sums, means and variances over any axes. An empty list of axes stands for all of them.
 
+use std::borrow::Cow;
+
 use kernels::reduce;
 
 use crate::dtype::{DType, Element, Float, dispatch};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::shape::{Axes, Shape};
+use crate::sizes::Sizes;
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::{OpSpec, Sample, indices, numbers};
@@ -17,6 +20,11 @@ pub(super) type Kernel<T> = fn(&[T], usize, usize, usize, &mut [T]);
 /// Reduces the marked axes to size 1, one block of neighbours at a time from the last.
 pub(super) fn reduce_axes<T: Element>(op: &'static str, x: &Value, mask: &[bool], kernel: Kernel<T>) -> Result<Value> {
     let mut value = x.contiguous()?;
+    if mask.iter().all(|&m| m) && !mask.is_empty() {
+        // The usual case is one block.
+        let one = Shape(Sizes::from_elem(1, mask.len()));
+        return Value::build(op, &one, |y: &mut [T]| kernel(value.slice(), 1, value.layout.numel(), 1, y));
+    }
     let mut end = mask.len();
     while let Some(last) = mask[..end].iter().rposition(|&m| m) {
         let first = mask[..last].iter().rposition(|&m| !m).map_or(0, |i| i + 1);
@@ -25,10 +33,11 @@ pub(super) fn reduce_axes<T: Element>(op: &'static str, x: &Value, mask: &[bool]
         let (outer, n, inner) = (sizes(0..first), sizes(first..last + 1), sizes(last + 1..shape.len()));
         let mut reduced = shape.clone();
         reduced.0[first..=last].fill(1);
-        value = Value::build(op, &reduced, |y: &mut [T]| kernel(value.slice(), outer, n, inner, y))?;
+        let sums = Value::build(op, &reduced, |y: &mut [T]| kernel(value.slice(), outer, n, inner, y))?;
+        value = Cow::Owned(sums);
         end = first;
     }
-    Ok(value)
+    Ok(value.into_owned())
 }
 
 /// The shape with the marked axes removed, or kept at size 1.
@@ -80,7 +89,7 @@ fn squares<T: Element + Float>(x: &Tensor, mask: &[bool]) -> Result<Value> {
     let (outer, n, inner) = (sizes(0..first), sizes(first..last + 1), sizes(last + 1..x.rank()));
     let mut shape = x.shape().clone();
     shape.0[first..=last].fill(1);
-    let (source, mean) = (x.value.contiguous()?, mean.expand(&shape)?.value.contiguous()?);
+    let (source, mean) = (x.value.contiguous()?, mean.expand(&shape)?.value.into_contiguous()?);
     let part = Value::build("var", &shape, |y: &mut [T]| {
         reduce::sum_squares_about(source.slice(), mean.slice(), outer, n, inner, y);
     })?;

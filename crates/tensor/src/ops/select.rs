@@ -1,5 +1,7 @@
 //! Choosing between two tensors by a mask.
 
+use std::borrow::Cow;
+
 use kernels::elementwise::{Operand, select};
 
 use super::arith::both;
@@ -32,7 +34,7 @@ impl Tensor {
         let (a, b) = both("where", a, b)?;
         let shape = broadcast("where", self.shape(), a.shape())?;
         let (mask, a, b) = (self.expanded(&shape)?, a.expanded(&shape)?, b.expanded(&shape)?);
-        let mask = mask.value.contiguous()?;
+        let mask = mask.value.contiguous()?.into_owned();
         let value = dispatch!(a.dtype(), T => choose::<T>(&mask, &a.value, &b.value)?);
         record(value, &[&a, &b], || Where { mask })
     }
@@ -67,8 +69,12 @@ fn operand<T: Element>(value: &Value) -> Operand<'_, T> {
     }
 }
 
+/// The value itself if it is row-major or one element that is repeated.
+fn flat(v: &Value) -> Result<Cow<'_, Value>> {
+    if v.layout.strides.iter().all(|&s| s == 0) { Ok(Cow::Borrowed(v)) } else { v.contiguous() }
+}
+
 fn choose<T: Element>(mask: &Value, a: &Value, b: &Value) -> Result<Value> {
-    let flat = |v: &Value| if v.layout.strides.iter().all(|&s| s == 0) { Ok(v.clone()) } else { v.contiguous() };
     let (a, b) = (flat(a)?, flat(b)?);
     Value::build("where", mask.shape(), |y: &mut [T]| {
         if !y.is_empty() {

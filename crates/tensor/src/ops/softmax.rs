@@ -83,7 +83,7 @@ impl Tensor {
             let _off = no_grad_guard();
             shifted_log_sum(&self.detach(), axes)?
         };
-        let y = y.value.contiguous()?;
+        let y = y.value.into_contiguous()?;
         let kept_y = record(y.clone(), &[self], || LogSumExp { x: self.clone(), y, kept })?;
         if keepdim { Ok(kept_y) } else { kept_y.reshape(reduced_shape(self.shape(), &mask, false)) }
     }

@@ -1,5 +1,7 @@
 //! What convolution and pooling share: the arithmetic of windows, and the arguments that describe them.
 
+use std::borrow::Cow;
+
 use crate::error::{Error, Result};
 use crate::shape::Pair;
 use crate::tape::Tensor;
@@ -76,10 +78,10 @@ impl Window {
 
 /// The input as a batch `[N, C, H, W]`, and whether it was a single `[C, H, W]`.
 #[track_caller]
-pub(super) fn batched(op: &'static str, x: &Tensor) -> Result<(Tensor, bool)> {
+pub(super) fn batched<'a>(op: &'static str, x: &'a Tensor) -> Result<(Cow<'a, Tensor>, bool)> {
     match x.rank() {
-        4 => Ok((x.clone(), false)),
-        3 => Ok((x.unsqueeze(0)?, true)),
+        4 => Ok((Cow::Borrowed(x), false)),
+        3 => Ok((Cow::Owned(x.unsqueeze(0)?), true)),
         rank => {
             let fix = match *x.dims() {
                 [h, w] => format!("; for one grey image use reshape([1, 1, {h}, {w}])"),

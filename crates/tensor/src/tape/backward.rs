@@ -47,7 +47,8 @@ fn run(
     mut visit: impl FnMut(&Arc<Node>, &Tensor) -> Result<()>,
 ) -> Result<()> {
     // Sorted by id; the list is short, so insertion is cheaper than a tree.
-    let mut pending: Vec<(Arc<Node>, Tensor)> = vec![(root.clone(), seed)];
+    let mut pending: SmallVec<[(Arc<Node>, Tensor); 4]> = SmallVec::new();
+    pending.push((root.clone(), seed));
     let anomalies = anomaly::is_anomaly_enabled();
     if anomalies {
         anomaly::check_other(pass.op, "the gradient to start with", &pending[0].1)?;

@@ -74,7 +74,7 @@ impl Watch {
         if let Some(slot) = self.retained() {
             let mut slot = lock(slot);
             *slot = Some(match slot.take() {
-                None => grad.value.contiguous()?,
+                None => grad.value.contiguous()?.into_owned(),
                 Some(sum) => sum.plus(&grad.value)?,
             });
         }

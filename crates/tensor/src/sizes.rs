@@ -1,0 +1,229 @@
+//! A short list of sizes or strides.
+//!
+//! Up to four dimensions it has a fixed size and copying it is a few moves, without a loop or a call: every tensor carries
+//! two such lists, and a small operator copies dozens.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+/// What is stored inline.
+const SHORT: usize = 4;
+
+/// A list of numbers, inline up to four of them.
+#[derive(Clone)]
+pub(crate) enum Sizes {
+    /// The first `len` count; the others are 0.
+    Short { len: u8, list: [usize; SHORT] },
+    /// More than four, or what was once more than four.
+    Long(Vec<usize>),
+}
+
+impl Sizes {
+    pub(crate) const fn new() -> Sizes {
+        Sizes::Short { len: 0, list: [0; SHORT] }
+    }
+
+    #[inline]
+    pub(crate) fn from_slice(sizes: &[usize]) -> Sizes {
+        let list = match *sizes {
+            [] => [0; SHORT],
+            [a] => [a, 0, 0, 0],
+            [a, b] => [a, b, 0, 0],
+            [a, b, c] => [a, b, c, 0],
+            [a, b, c, d] => [a, b, c, d],
+            _ => return Sizes::Long(sizes.to_vec()),
+        };
+        Sizes::Short { len: sizes.len() as u8, list }
+    }
+
+    pub(crate) fn from_elem(size: usize, len: usize) -> Sizes {
+        if len > SHORT {
+            return Sizes::Long(vec![size; len]);
+        }
+        let mut list = [0; SHORT];
+        list[..len].fill(size);
+        Sizes::Short { len: len as u8, list }
+    }
+
+    /// Strides of a contiguous row-major array of these sizes, in elements. Axes of size 0 count as 1.
+    #[inline]
+    pub(crate) fn strides(&self) -> Sizes {
+        // Written out, so that the list is made of registers and not changed in memory.
+        let step = |a: usize, b: usize| a.saturating_mul(b.max(1));
+        match *self {
+            Sizes::Short { len, list: [_, b, c, d] } => {
+                let list = match len {
+                    0 => [0; SHORT],
+                    1 => [1, 0, 0, 0],
+                    2 => [b.max(1), 1, 0, 0],
+                    3 => [step(c.max(1), b), c.max(1), 1, 0],
+                    _ => [step(step(d.max(1), c), b), step(d.max(1), c), d.max(1), 1],
+                };
+                Sizes::Short { len, list }
+            }
+            Sizes::Long(ref sizes) => {
+                let mut strides = sizes.clone();
+                let mut product = 1usize;
+                for stride in strides.iter_mut().rev() {
+                    let size = std::mem::replace(stride, product);
+                    product = step(product, size);
+                }
+                Sizes::Long(strides)
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, size: usize) {
+        match self {
+            Sizes::Short { len, list } if usize::from(*len) < SHORT => {
+                list[usize::from(*len)] = size;
+                *len += 1;
+            }
+            _ => self.insert(self.len(), size),
+        }
+    }
+
+    /// Puts `size` before what is at `at`, which is at most the length.
+    pub(crate) fn insert(&mut self, at: usize, size: usize) {
+        match self {
+            Sizes::Short { len, list } if usize::from(*len) < SHORT => {
+                list.copy_within(at..usize::from(*len), at + 1);
+                list[at] = size;
+                *len += 1;
+            }
+            Sizes::Short { list, .. } => {
+                let mut long = list.to_vec();
+                long.insert(at, size);
+                *self = Sizes::Long(long);
+            }
+            Sizes::Long(list) => list.insert(at, size),
+        }
+    }
+
+    /// Takes away what is at `at`.
+    pub(crate) fn remove(&mut self, at: usize) {
+        match self {
+            Sizes::Short { len, list } => {
+                list.copy_within(at + 1.., at);
+                list[SHORT - 1] = 0;
+                *len -= 1;
+            }
+            Sizes::Long(list) => {
+                list.remove(at);
+            }
+        }
+    }
+}
+
+impl Default for Sizes {
+    fn default() -> Sizes {
+        Sizes::new()
+    }
+}
+
+impl Deref for Sizes {
+    type Target = [usize];
+    #[inline]
+    fn deref(&self) -> &[usize] {
+        match self {
+            Sizes::Short { len, list } => &list[..usize::from(*len)],
+            Sizes::Long(list) => list,
+        }
+    }
+}
+
+impl DerefMut for Sizes {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [usize] {
+        match self {
+            Sizes::Short { len, list } => &mut list[..usize::from(*len)],
+            Sizes::Long(list) => list,
+        }
+    }
+}
+
+impl PartialEq for Sizes {
+    #[inline]
+    fn eq(&self, other: &Sizes) -> bool {
+        match (self, other) {
+            (Sizes::Short { len: n, list: a }, Sizes::Short { len: m, list: b }) => n == m && a == b,
+            _ => self[..] == other[..],
+        }
+    }
+}
+
+impl Eq for Sizes {}
+
+impl std::hash::Hash for Sizes {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self[..].hash(state);
+    }
+}
+
+impl FromIterator<usize> for Sizes {
+    fn from_iter<I: IntoIterator<Item = usize>>(sizes: I) -> Sizes {
+        let mut list = Sizes::new();
+        list.extend(sizes);
+        list
+    }
+}
+
+impl Extend<usize> for Sizes {
+    fn extend<I: IntoIterator<Item = usize>>(&mut self, sizes: I) {
+        sizes.into_iter().for_each(|size| self.push(size));
+    }
+}
+
+impl<'a> IntoIterator for &'a Sizes {
+    type Item = &'a usize;
+    type IntoIter = std::slice::Iter<'a, usize>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self[..], f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_a_vector_on_both_sides_of_four() {
+        for n in 0..8 {
+            let plain: Vec<usize> = (1..=n).collect();
+            let list = Sizes::from_slice(&plain);
+            assert_eq!((&list[..], &list.clone()[..]), (&plain[..], &plain[..]));
+            for at in 0..=n {
+                let (mut more, mut list) = (plain.clone(), list.clone());
+                more.insert(at, 77);
+                list.insert(at, 77);
+                assert_eq!(list[..], more[..]);
+                assert_eq!(list, Sizes::from_slice(&more));
+                more.remove(at / 2);
+                list.remove(at / 2);
+                assert_eq!(list[..], more[..]);
+                // A list that was long stays equal to one that never was.
+                assert_eq!(list, more.iter().copied().collect::<Sizes>());
+            }
+        }
+        assert_ne!(Sizes::from_slice(&[0]), Sizes::new());
+    }
+
+    #[test]
+    fn strides_are_products_of_the_sizes_behind() {
+        for sizes in
+            [&[][..], &[7], &[2, 3], &[5, 0, 3], &[2, 3, 4, 5], &[2, 0, 4, 0], &[2, 3, 4, 5, 6], &[1, usize::MAX, 2, 2]]
+        {
+            let plain: Vec<usize> = (0..sizes.len())
+                .map(|i| sizes[i + 1..].iter().fold(1usize, |n, &size| n.saturating_mul(size.max(1))))
+                .collect();
+            assert_eq!(Sizes::from_slice(sizes).strides()[..], plain[..], "{sizes:?}");
+        }
+    }
+}
