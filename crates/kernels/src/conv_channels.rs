@@ -12,7 +12,7 @@ use crate::element::Float;
 use crate::isa::{Isa, Simd, SimdBody};
 use crate::par::{self, Shared};
 use crate::planes::{Axis, Planes};
-use crate::transpose::transpose_to;
+use crate::transpose::{transpose, transpose_to};
 
 /// The columns of the tiles that a set has.
 fn widths(isa: Isa) -> &'static [usize] {
@@ -48,20 +48,24 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bia
     let (block, kernel, out) = (block::<T>(isa), g.kernel_h * g.kernel_w, g.out_h * g.out_w);
     let taps = g.in_channels * kernel;
     let blocks = g.out_channels.div_ceil(block);
-    let tap = |t: usize| {
-        let (c, e) = (t / kernel, t % kernel);
-        c * planes.channel() + planes.tap(e / g.kernel_w * g.dilation.0, e % g.kernel_w * g.dilation.1)
-    };
-    let offsets: Vec<usize> = (0..taps).map(tap).collect();
+    // Those of the other channels follow at a distance, without a division each.
+    let mut offsets: Vec<usize> = Vec::with_capacity(taps);
+    offsets.extend((0..kernel).map(|e| planes.tap(e / g.kernel_w * g.dilation.0, e % g.kernel_w * g.dilation.1)));
+    for t in kernel..taps {
+        offsets.push(offsets[t - kernel] + planes.channel());
+    }
     // Weights and bias with the channels of a block next to each other.
-    let mut packed = Buffer::zeroed((taps + 1) * block * blocks);
+    let packed_len = (taps + 1) * block * blocks;
+    let full = g.out_channels.is_multiple_of(block);
+    let mut packed = if full { Buffer::unfilled(packed_len) } else { Buffer::zeroed(packed_len) };
     for (b, packed) in packed.make_mut().chunks_exact_mut((taps + 1) * block).enumerate() {
-        for (i, k) in (b * block..g.out_channels.min((b + 1) * block)).enumerate() {
-            packed[i] = bias.map_or(T::ZERO, |bias| bias[k]);
-            for (t, &v) in w[k * taps..(k + 1) * taps].iter().enumerate() {
-                packed[(t + 1) * block + i] = v;
-            }
+        let channels = b * block..g.out_channels.min((b + 1) * block);
+        let (first, weights) = packed.split_at_mut(block);
+        match bias {
+            Some(bias) => first[..channels.len()].copy_from_slice(&bias[channels.clone()]),
+            None => first.fill(T::ZERO),
         }
+        transpose(isa, (channels.len(), taps), &w[channels.start * taps..], taps, weights, block);
     }
     let width = columns(isa, g.out_w).expect("rows that a tile fits into");
     let image = g.in_channels * g.in_h * g.in_w;

@@ -90,10 +90,10 @@ fn gemm_of<T: Float>(a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mut [T]) {
         return c.fill(T::ZERO);
     }
     let work = a.rows.saturating_mul(a.cols).saturating_mul(b.cols);
-    if work <= 2048 {
-        small(a, b, beta_zero, c);
-    } else if a.rows <= MAX_ROWS && a.col_stride == 1 && b.row_stride == 1 && a.cols >= 64 {
+    if a.rows <= MAX_ROWS && a.col_stride == 1 && b.row_stride == 1 && a.cols >= 64 {
         dots(isa::isa_of::<T>(), a, b, beta_zero, c);
+    } else if work <= 2048 {
+        small(a, b, beta_zero, c);
     } else {
         tiled(isa::isa_of::<T>(), a, b, beta_zero, c);
     }
