@@ -47,6 +47,9 @@ fn runs(g: &ConvGeometry, mut f: impl FnMut(usize, usize, usize, usize, usize)) 
     }
 }
 
+/// Columns that have sums of their own.
+const LANES: usize = 16;
+
 /// [`crate::conv::conv2d`].
 pub(crate) fn conv2d<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
     let plane = g.out_h * g.out_w;
@@ -102,10 +105,23 @@ pub(crate) fn conv2d_weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &
             if gy.is_empty() || x.is_empty() || gw.is_empty() {
                 return;
             }
+            // A sum for each of some columns, so that a product need not wait for the one before it.
+            let mut sums = [T::ZERO; LANES];
+            let mut weight = 0;
+            let mut settle = |at: usize, sums: &mut [T; LANES]| {
+                gw[at] = sums.iter().fold(gw[at], |all, &sum| all + sum);
+                *sums = [T::ZERO; LANES];
+            };
             runs(g, |a, stride, b, c, n| {
-                let products = x[a..].iter().step_by(stride).zip(&gy[c..c + n]);
-                gw[b] = products.fold(gw[b], |sum, (&x, &y)| sum + x * y);
+                if b != weight {
+                    settle(std::mem::replace(&mut weight, b), &mut sums);
+                }
+                for (i, gy) in gy[c..c + n].chunks(LANES).enumerate() {
+                    let x = x[a + i * LANES * stride..].iter().step_by(stride);
+                    sums.iter_mut().zip(x.zip(gy)).for_each(|(sum, (&x, &y))| *sum = *sum + x * y);
+                }
             });
+            settle(weight, &mut sums);
         },
     );
 }

@@ -19,6 +19,7 @@ pub mod copy;
 pub mod element;
 pub mod elementwise;
 pub mod gemm;
+pub mod handle;
 pub mod isa;
 pub mod math;
 pub mod naive;

@@ -17,6 +17,7 @@ use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use kernels::handle::Handle;
 use smallvec::SmallVec;
 
 use crate::dtype::DType;
@@ -49,7 +50,7 @@ pub(crate) use past::{Past, in_owner};
 #[derive(Clone)]
 pub struct Tensor {
     pub(crate) value: Value,
-    pub(crate) node: Option<Arc<Node>>,
+    pub(crate) node: Option<Handle<Node>>,
 }
 
 // It moves in registers.
@@ -87,8 +88,8 @@ pub(crate) type Grads = SmallVec<[Option<Tensor>; 3]>;
 
 /// What a rule may know about the pass that it runs in.
 pub(crate) struct Cx<'a> {
-    node: &'a Arc<Node>,
-    parents: &'a [Option<Arc<Node>>],
+    node: &'a Handle<Node>,
+    parents: &'a [Option<Handle<Node>>],
     useful: Option<&'a HashSet<u64>>,
 }
 
@@ -145,7 +146,7 @@ enum Kind {
     },
     Op {
         rule: Mutex<Saved>,
-        parents: SmallVec<[Option<Arc<Node>>; 3]>,
+        parents: SmallVec<[Option<Handle<Node>>; 3]>,
     },
 }
 
@@ -156,19 +157,40 @@ enum Saved {
     Freed(&'static Location<'static>),
 }
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+/// Where the next stretch of ids begins.
+static NEXT_STRETCH: AtomicU64 = AtomicU64::new(0);
+/// Ids that a thread takes at a time.
+const STRETCH: u64 = 1024;
+
+thread_local! {
+    /// The next id of this thread; a multiple of the stretch if it has to take another one.
+    static NEXT_ID: Cell<u64> = const { Cell::new(0) };
+}
+
+/// An id that no other node has, greater than those of the parents. All stretches that were taken lie below the next.
+fn next_id(parents: &[Option<Handle<Node>>]) -> u64 {
+    let mut id = NEXT_ID.get();
+    if id.is_multiple_of(STRETCH) || parents.iter().flatten().any(|parent| parent.id >= id) {
+        // Relaxed is enough: a parent exists before its child, and one atomic has one order.
+        id = NEXT_STRETCH.fetch_add(STRETCH, Ordering::Relaxed) + 1;
+    }
+    NEXT_ID.set(id + 1);
+    id
+}
 
 impl Node {
     #[track_caller]
-    fn new(value: &Value, kind: Kind) -> Arc<Node> {
-        // Relaxed is enough: a parent exists before its child, and one atomic has one order.
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    fn new(value: &Value, kind: Kind) -> Handle<Node> {
+        let id = next_id(match &kind {
+            Kind::Leaf { .. } => &[],
+            Kind::Op { parents, .. } => parents,
+        });
         let (shape, dtype) = (value.shape().clone(), value.dtype());
-        Arc::new(Node { id, shape, dtype, at: caller(), watch: OnceLock::new(), kind })
+        Handle::new(Node { id, shape, dtype, at: caller(), watch: OnceLock::new(), kind })
     }
 
     #[track_caller]
-    pub(crate) fn leaf(value: &Value) -> Arc<Node> {
+    pub(crate) fn leaf(value: &Value) -> Handle<Node> {
         let (grad, used, label) = (Mutex::new(None), AtomicBool::new(false), OnceLock::new());
         Node::new(value, Kind::Leaf { grad, used, label })
     }
@@ -224,17 +246,15 @@ impl Node {
             Kind::Op { rule, parents } => {
                 *rule.get_mut().unwrap_or_else(PoisonError::into_inner) = Saved::Freed(self.at);
                 while let Some(parent) = parents.pop() {
-                    if let Some(node) = parent.and_then(Arc::into_inner) {
-                        orphans.push(node);
-                    }
+                    orphans.extend(parent.and_then(Handle::last));
                 }
             }
         }
     }
 }
 
-/// Nodes that nothing holds any more. There is rarely one, so room is made only then.
-type Orphans = Vec<Node>;
+/// Nodes that nothing else holds.
+type Orphans = SmallVec<[Handle<Node>; 4]>;
 
 /// Long chains must not overflow the stack when they are freed.
 impl Drop for Node {
@@ -242,7 +262,9 @@ impl Drop for Node {
         let mut orphans = Orphans::new();
         self.dismantle(&mut orphans);
         while let Some(mut node) = orphans.pop() {
-            node.dismantle(&mut orphans);
+            if let Some(node) = node.get_mut() {
+                node.dismantle(&mut orphans);
+            }
         }
     }
 }

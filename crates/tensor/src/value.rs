@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 use std::ops::Deref;
-use std::sync::Arc;
 
 use kernels::buffer::Buffer;
 use kernels::copy::copy_strided;
 use kernels::elementwise::{self, Binary, Compare, Operand, Unary};
+use kernels::handle::Handle;
 
 use crate::dtype::{DType, Element, Float, Number, dispatch};
 use crate::error::Result;
@@ -20,7 +20,7 @@ use crate::storage::{Storage, unfilled};
 /// It stands behind a pointer because tensors are moved and cloned much more often than made: two words move in registers, and
 /// copying a layout soon after it was written in pieces costs the processor more than the counter.
 #[derive(Clone, Debug)]
-pub(crate) struct Value(Arc<Array>);
+pub(crate) struct Value(Handle<Array>);
 
 /// What a [`Value`] points to.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Value {
     /// A contiguous array; `buffer` has as many elements as `shape`.
     pub(crate) fn new<T: Element>(buffer: Buffer<T>, shape: Shape) -> Value {
         debug_assert_eq!(buffer.len(), shape.numel());
-        Value(Arc::new(Array { storage: T::wrap(buffer), layout: Layout::contiguous(shape) }))
+        Value(Handle::new(Array { storage: T::wrap(buffer), layout: Layout::contiguous(shape) }))
     }
 
     /// An array whose elements `fill` writes, all of them.
@@ -63,7 +63,7 @@ impl Value {
     }
 
     pub(crate) fn with_layout(&self, layout: Layout) -> Value {
-        Value(Arc::new(Array { storage: self.storage.clone(), layout }))
+        Value(Handle::new(Array { storage: self.storage.clone(), layout }))
     }
 
     /// The elements in row-major order; the value must be contiguous and of this dtype.
@@ -101,7 +101,7 @@ impl Value {
             return None;
         }
         let start = self.layout.offset;
-        T::peek_mut(&mut Arc::get_mut(&mut self.0)?.storage)?.get_mut()?.get_mut(start..start + n)
+        T::peek_mut(&mut self.0.get_mut()?.storage)?.get_mut()?.get_mut(start..start + n)
     }
 
     /// `f(x)` for each element.

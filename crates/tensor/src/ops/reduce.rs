@@ -65,6 +65,11 @@ pub(super) fn around(shape: &Shape, axis: usize) -> (usize, usize, usize) {
 /// A gradient in the reduced shape, seen again in the shape before.
 #[track_caller]
 pub(super) fn unreduce(g: &Tensor, kept: &Shape, full: &Shape) -> Result<Tensor> {
+    if g.value.layout.numel() == 1 && !g.requires_grad() {
+        // One number, seen in every place.
+        let (strides, offset) = (Sizes::from_elem(0, full.len()), g.value.layout.offset);
+        return Ok(Tensor::plain(g.value.with_layout(Layout { shape: full.clone(), strides, offset })));
+    }
     g.reshape(kept)?.expanded(full)
 }
 

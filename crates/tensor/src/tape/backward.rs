@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::panic::Location;
 use std::sync::Arc;
 
+use kernels::handle::Handle;
 use smallvec::SmallVec;
 
 use super::{Cx, Grads, Kind, Node, Rule, Saved, Tensor, anomaly, attach, inside_rule, lock, no_grad_guard};
@@ -41,13 +42,13 @@ pub(super) struct Pass<'a> {
 /// Visits every node that leads to `root`, newest first. When a node is visited its gradient is complete: all its
 /// consumers have greater ids, so all of them have been visited.
 fn run(
-    root: &Arc<Node>,
+    root: &Handle<Node>,
     seed: Tensor,
     pass: &Pass<'_>,
-    mut visit: impl FnMut(&Arc<Node>, &Tensor) -> Result<()>,
+    mut visit: impl FnMut(&Handle<Node>, &Tensor) -> Result<()>,
 ) -> Result<()> {
     // Sorted by id; the list is short, so insertion is cheaper than a tree.
-    let mut pending: SmallVec<[(Arc<Node>, Tensor); 4]> = SmallVec::new();
+    let mut pending: SmallVec<[(Handle<Node>, Tensor); 4]> = SmallVec::new();
     pending.push((root.clone(), seed));
     let anomalies = anomaly::is_anomaly_enabled();
     if anomalies {
@@ -225,9 +226,9 @@ pub fn gradients(y: &Tensor, xs: &[&Tensor]) -> Result<Vec<Tensor>> {
 }
 
 /// The ids of the nodes between `root` and the wanted ones.
-fn leading_to(root: &Arc<Node>, wanted: &HashMap<u64, SmallVec<[usize; 1]>>) -> HashSet<u64> {
+fn leading_to(root: &Handle<Node>, wanted: &HashMap<u64, SmallVec<[usize; 1]>>) -> HashSet<u64> {
     let oldest = wanted.keys().copied().min().unwrap_or(u64::MAX);
-    let mut nodes: HashMap<u64, &Arc<Node>> = HashMap::new();
+    let mut nodes: HashMap<u64, &Handle<Node>> = HashMap::new();
     let mut todo = vec![root];
     while let Some(node) = todo.pop() {
         if node.id < oldest || nodes.insert(node.id, node).is_some() {
@@ -237,7 +238,7 @@ fn leading_to(root: &Arc<Node>, wanted: &HashMap<u64, SmallVec<[usize; 1]>>) -> 
             todo.extend(parents.iter().flatten());
         }
     }
-    let mut order: Vec<&Arc<Node>> = nodes.into_values().collect();
+    let mut order: Vec<&Handle<Node>> = nodes.into_values().collect();
     order.sort_unstable_by_key(|n| n.id);
     let mut useful = HashSet::new();
     for node in order {
@@ -254,7 +255,7 @@ fn leading_to(root: &Arc<Node>, wanted: &HashMap<u64, SmallVec<[usize; 1]>>) -> 
 
 impl Tensor {
     /// The node to start from and the gradient to start with.
-    fn root(&self, op: &'static str, gradient: Option<&Tensor>) -> Result<(&Arc<Node>, Tensor)> {
+    fn root(&self, op: &'static str, gradient: Option<&Tensor>) -> Result<(&Handle<Node>, Tensor)> {
         let node = self.node.as_ref().ok_or_else(|| {
             let message = if self.dtype().is_float() {
                 "nothing to differentiate, no input of this result requires grad; was it made under no_grad, detached, or from frozen parameters?".to_owned()

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use super::backward::Pass;
 use super::{Node, Tensor, anomaly, lock};
+use kernels::handle::Handle;
+
 use crate::error::{Error, Result};
 use crate::value::Value;
 
@@ -156,7 +158,7 @@ impl Tensor {
         Ok(())
     }
 
-    fn watched(&self, op: &'static str) -> Result<&Arc<Node>> {
+    fn watched(&self, op: &'static str) -> Result<&Handle<Node>> {
         self.node.as_ref().ok_or_else(|| {
             let message = format!(
                 "the tensor of shape {:?} does not require grad, so it gets no gradient; call requires_grad_ first",
