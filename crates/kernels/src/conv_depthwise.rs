@@ -1,5 +1,7 @@
 //! Depthwise convolution: each channel has a kernel of its own.
 //!
+//! Stride 1 with kernels of 3x3 or 5x5 has a way of its own, [`rows`]; the rest goes through frames.
+//!
 //! The plain loop: `y[n, c, i, j] = sum over r, s of w[c, r, s] * x[n, c, i * stride + r * dilation - padding, ..]`.
 //!
 //! There are few multiplications for each pixel, so the work is to move planes. The tricks: one plane at a time is copied into
@@ -7,6 +9,8 @@
 //! every tap reads neighbours; the last vector of a row overlaps the one before it instead of being cut. The gradient by
 //! the input is the same over a frame of gradients that are a stride apart. The gradient by the weights takes some
 //! images of a channel at a time, so that sums stay vectors.
+
+mod rows;
 
 use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
@@ -221,16 +225,25 @@ impl Plan {
 
 /// [`crate::conv::conv2d`] where it [`fits`].
 pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+    if rows::fits(isa, g) {
+        return rows::conv2d(isa, g, x, w, bias, y);
+    }
     Plan::forward(g).run(isa, g.in_channels, x, w, bias, y);
 }
 
 /// [`crate::conv::conv2d_input`] where it [`fits`].
 pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
+    if rows::fits(isa, g) {
+        return rows::conv2d_input(isa, g, w, gy, gx);
+    }
     Plan::backward(g).run(isa, g.in_channels, gy, w, None, gx);
 }
 
 /// [`crate::conv::conv2d_weight`] where it [`fits`].
 pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
+    if rows::fits(isa, g) {
+        return rows::conv2d_weight(isa, g, x, gy, gw);
+    }
     let plan = Plan::forward(g);
     let taps = plan.taps.len();
     let (plane, out) = (g.in_h * g.in_w, g.out_h * g.out_w);

@@ -175,8 +175,20 @@ pub trait Simd: Copy + 'static {
     unsafe fn load(p: *const Self::T) -> Self::V;
     /// Writes N elements to any address.
     unsafe fn store(p: *mut Self::T, v: Self::V);
+    /// Which elements of a vector are meant.
+    type M: Copy;
+    /// The elements from..to, of 0..N.
+    unsafe fn mask(from: usize, to: usize) -> Self::M;
+    /// Reads the elements of the mask; the others are zero and not touched.
+    unsafe fn load_where(p: *const Self::T, m: Self::M) -> Self::V;
+    /// Writes the elements of the mask; the others are not touched.
+    unsafe fn store_where(p: *mut Self::T, m: Self::M, v: Self::V);
     /// Reads the first n <= N elements; the others are zero.
-    unsafe fn load_first(p: *const Self::T, n: usize) -> Self::V;
+    #[inline(always)]
+    unsafe fn load_first(p: *const Self::T, n: usize) -> Self::V {
+        // SAFETY: the caller's promise.
+        unsafe { Self::load_where(p, Self::mask(0, n)) }
+    }
     /// a * b + c, with one rounding where the set has it.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// a + b.
@@ -248,14 +260,26 @@ macro_rules! portable {
                 // SAFETY: the caller's promise.
                 unsafe { p.cast::<Self::V>().write_unaligned(v) }
             }
+            type M = (usize, usize);
             #[inline(always)]
-            unsafe fn load_first(p: *const $t, n: usize) -> Self::V {
+            unsafe fn mask(from: usize, to: usize) -> Self::M {
+                (from, to)
+            }
+            #[inline(always)]
+            unsafe fn load_where(p: *const $t, (from, to): Self::M) -> Self::V {
                 let mut v = [0.0; $n];
-                for i in 0..n {
+                for i in from..to {
                     // SAFETY: the caller's promise.
-                    v[i] = unsafe { *p.add(i) };
+                    v[i] = unsafe { *p.wrapping_add(i) };
                 }
                 v
+            }
+            #[inline(always)]
+            unsafe fn store_where(p: *mut $t, (from, to): Self::M, v: Self::V) {
+                for i in from..to {
+                    // SAFETY: the caller's promise.
+                    unsafe { *p.wrapping_add(i) = v[i] };
+                }
             }
             #[inline(always)]
             unsafe fn fma(a: Self::V, b: Self::V, mut c: Self::V) -> Self::V {
@@ -281,11 +305,11 @@ macro_rules! portable {
 portable!(Portable32, f32, 4);
 portable!(Portable64, f64, 2);
 
-/// One instance of [`Simd`]: name, element, vector, lanes, registers and the intrinsics; `$mask` gives `load_first`.
+/// One instance of [`Simd`]: name, element, vector, lanes, registers and the intrinsics, then the mask, how it is made and used.
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86 {
     ($name:ident, $t:ty, $v:ty, $n:literal, $registers:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $fma:ident,
-     $add:ident, |$p:ident, $c:ident| $first:expr) => {
+     $add:ident, $mask:ty, |$from:ident, $to:ident| $range:expr, |$p:ident, $m:ident| $read:expr, $write:ident) => {
         #[doc(hidden)]
         #[derive(Clone, Copy, Debug)]
         pub struct $name;
@@ -314,10 +338,24 @@ macro_rules! x86 {
                 // SAFETY: the caller's promise.
                 unsafe { $store(p, v) }
             }
+            type M = $mask;
             #[inline(always)]
-            unsafe fn load_first($p: *const $t, $c: usize) -> Self::V {
+            unsafe fn mask($from: usize, $to: usize) -> Self::M {
+                // SAFETY: the set is enabled in the caller, and a mask has at most all lanes.
+                #[allow(unused_unsafe)]
+                unsafe {
+                    $range
+                }
+            }
+            #[inline(always)]
+            unsafe fn load_where($p: *const $t, $m: Self::M) -> Self::V {
                 // SAFETY: the caller's promise; lanes that are masked out are not read.
-                unsafe { $first }
+                unsafe { $read }
+            }
+            #[inline(always)]
+            unsafe fn store_where(p: *mut $t, m: Self::M, v: Self::V) {
+                // SAFETY: the caller's promise; lanes that are masked out are not written.
+                unsafe { $write(p, m, v) }
             }
             #[inline(always)]
             unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
@@ -344,6 +382,22 @@ static LANES32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0
 #[cfg(target_arch = "x86_64")]
 static LANES64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
 
+/// The first n of 8 lanes.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn lanes32(n: usize) -> __m256i {
+    // SAFETY: the caller has the set enabled, and n is at most 8.
+    unsafe { _mm256_loadu_si256(LANES32.as_ptr().add(8 - n).cast()) }
+}
+
+/// The first n of 4 lanes.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn lanes64(n: usize) -> __m256i {
+    // SAFETY: the caller has the set enabled, and n is at most 4.
+    unsafe { _mm256_loadu_si256(LANES64.as_ptr().add(4 - n).cast()) }
+}
+
 #[cfg(target_arch = "x86_64")]
 x86!(
     F32x16,
@@ -357,7 +411,10 @@ x86!(
     _mm512_storeu_ps,
     _mm512_fmadd_ps,
     _mm512_add_ps,
-    |p, n| _mm512_maskz_loadu_ps(((1u32 << n) - 1) as u16, p)
+    u16,
+    |from, to| ((1u32 << to) - (1u32 << from)) as u16,
+    |p, m| _mm512_maskz_loadu_ps(m, p),
+    _mm512_mask_storeu_ps
 );
 #[cfg(target_arch = "x86_64")]
 x86!(
@@ -372,7 +429,10 @@ x86!(
     _mm256_storeu_ps,
     _mm256_fmadd_ps,
     _mm256_add_ps,
-    |p, n| _mm256_maskz_loadu_ps(((1u32 << n) - 1) as u8, p)
+    u8,
+    |from, to| ((1u32 << to) - (1u32 << from)) as u8,
+    |p, m| _mm256_maskz_loadu_ps(m, p),
+    _mm256_mask_storeu_ps
 );
 #[cfg(target_arch = "x86_64")]
 x86!(
@@ -387,7 +447,10 @@ x86!(
     _mm256_storeu_ps,
     _mm256_fmadd_ps,
     _mm256_add_ps,
-    |p, n| _mm256_maskload_ps(p, _mm256_loadu_si256(LANES32.as_ptr().add(8 - n).cast()))
+    __m256i,
+    |from, to| _mm256_andnot_si256(lanes32(from), lanes32(to)),
+    |p, m| _mm256_maskload_ps(p, m),
+    _mm256_maskstore_ps
 );
 #[cfg(target_arch = "x86_64")]
 x86!(
@@ -402,7 +465,10 @@ x86!(
     _mm256_storeu_pd,
     _mm256_fmadd_pd,
     _mm256_add_pd,
-    |p, n| _mm256_maskload_pd(p, _mm256_loadu_si256(LANES64.as_ptr().add(4 - n).cast()))
+    __m256i,
+    |from, to| _mm256_andnot_si256(lanes64(from), lanes64(to)),
+    |p, m| _mm256_maskload_pd(p, m),
+    _mm256_maskstore_pd
 );
 #[cfg(target_arch = "x86_64")]
 x86!(
@@ -417,7 +483,10 @@ x86!(
     _mm_storeu_ps,
     _mm_fmadd_ps,
     _mm_add_ps,
-    |p, n| _mm_maskload_ps(p, _mm_loadu_si128(LANES32.as_ptr().add(8 - n).cast()))
+    __m128i,
+    |from, to| _mm256_castsi256_si128(_mm256_andnot_si256(lanes32(from), lanes32(to))),
+    |p, m| _mm_maskload_ps(p, m),
+    _mm_maskstore_ps
 );
 #[cfg(target_arch = "x86_64")]
 x86!(
@@ -432,7 +501,10 @@ x86!(
     _mm_storeu_pd,
     _mm_fmadd_pd,
     _mm_add_pd,
-    |p, n| _mm_maskload_pd(p, _mm_loadu_si128(LANES64.as_ptr().add(4 - n).cast()))
+    __m128i,
+    |from, to| _mm256_castsi256_si128(_mm256_andnot_si256(lanes64(from), lanes64(to))),
+    |p, m| _mm_maskload_pd(p, m),
+    _mm_maskstore_pd
 );
 
 /// The instances of an element type: AVX-512 full and narrow (those of AVX2 if it has none), AVX2 full and narrow, portable.
@@ -500,6 +572,17 @@ mod tests {
         let mut y = [0.0f32; 16];
         // SAFETY: as in the caller; no vector has more than 16 elements.
         unsafe {
+            for from in 0..=S::N {
+                for to in from..=S::N {
+                    let (mask, mut z) = (S::mask(from, to), [-1.0f32; 16]);
+                    S::store(y.as_mut_ptr(), S::load_where(x.as_ptr(), mask));
+                    S::store_where(z.as_mut_ptr(), mask, S::load(x.as_ptr()));
+                    for i in 0..S::N {
+                        let inside = (from..to).contains(&i);
+                        assert_eq!((y[i], z[i]), if inside { (x[i], x[i]) } else { (0.0, -1.0) });
+                    }
+                }
+            }
             for n in 0..=S::N {
                 S::store(y.as_mut_ptr(), S::load_first(x.as_ptr(), n));
                 assert!((0..S::N).all(|i| y[i] == if i < n { x[i] } else { 0.0 }));
