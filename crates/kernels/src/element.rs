@@ -136,6 +136,7 @@ pub trait Float:
     + crate::pool::MaxKernels
     + crate::pool::MeanKernels
     + crate::pool::PickKernels
+    + crate::pool::TapKernels
     + crate::reduce::SquaresKernels
     + crate::softmax::SoftmaxKernels
 {

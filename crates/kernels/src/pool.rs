@@ -1,24 +1,26 @@
 //! Pooling over windows of planes.
 //!
 //! The plain loop: for each plane and each output pixel, fold the elements of its window that lie inside of the plane.
-//! The tricks: a plane is copied into a frame of neutral elements, so that each row of windows is computed in whole vectors
-//! without edges: windows of 2x2 (and 3x3 for means) in registers, others tap by tap. (Planes that need no frame are not
-//! copied.) Maxima are found in the columns of a row of windows first, then among the columns. The adjoint of the mean adds rows
-//! first and spreads the sums over columns then, so each element of the input is written once. Planes are divided over the threads.
+//! The tricks: strips of a plane are copied into a frame of neutral elements, so that all their windows are computed in two long
+//! loops without edges: first the columns of each window, then the rows (`strip`); windows of 2x2 that cover a plane need no copy
+//! (`halve`). Where a maximum is, is a byte (`taps`). Adjoints gather: those of the mean add rows first and spread the sums over
+//! columns then, so each element of the input is written once. Planes are divided over the threads.
 
 mod halve;
 mod max;
 mod mean;
+mod strip;
+mod taps;
 
 use std::iter::StepBy;
 use std::ops::Range;
 
-use crate::buffer::Buffer;
 use crate::element::{Float, compiled_here};
 use crate::par;
 
-pub use max::{MaxKernels, max_pool2d};
+pub use max::{MaxKernels, max_pool2d, max_pool2d_taps, max_pool2d_values};
 pub use mean::{MeanKernels, avg_pool2d, avg_pool2d_grad};
+pub use taps::{TapKernels, pick_taps, unpool_taps};
 
 /// Sizes of a pooling: planes of `in_h x in_w`, windows, and planes of `out_h x out_w`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,15 @@ impl PoolGeometry {
     /// Elements of all output planes.
     pub fn output_len(&self) -> usize {
         self.planes * self.out_h * self.out_w
+    }
+
+    /// Whether a byte says which element of its window a maximum is: windows are small, without gaps, and none of them lies
+    /// outside of its plane.
+    pub fn has_taps(&self) -> bool {
+        let inside =
+            |a: Axis| a.output == 0 || (a.kernel > a.padding && (a.output - 1) * a.stride < a.input + a.padding);
+        let small = self.kernel_h.checked_mul(self.kernel_w).is_some_and(|n| n <= 256);
+        small && self.dilation == (1, 1) && inside(self.down()) && inside(self.across())
     }
 
     /// Panics unless the slices belong to this geometry.
@@ -132,50 +143,6 @@ impl Axis {
         let first = (place + 1).saturating_sub(self.kernel).div_ceil(self.stride);
         let end = (place / self.stride + 1).min(self.output);
         first.min(end)..end
-    }
-}
-
-/// A plane with a frame around it, so that every window lies inside and rows are computed in whole vectors.
-struct Frame {
-    /// Columns of the output, rounded up.
-    columns: usize,
-    /// Elements from row to row, a multiple of the stride.
-    pitch: usize,
-    /// Elements of the framed plane, 0 if planes need no frame.
-    len: usize,
-}
-
-impl Frame {
-    /// The frame for planes of a geometry, with columns rounded up to `lanes`; none if it would be much larger than the plane.
-    fn new(geo: &PoolGeometry, lanes: usize) -> Option<Frame> {
-        let columns = geo.out_w.next_multiple_of(if geo.out_w > 4 { lanes } else { 4 });
-        let width = (columns - 1) * geo.stride.1 + (geo.kernel_w - 1) * geo.dilation.1 + 1;
-        let height = (geo.out_h - 1) * geo.stride.0 + (geo.kernel_h - 1) * geo.dilation.0 + 1;
-        let fits = width <= geo.in_w && height <= geo.in_h && geo.in_w.is_multiple_of(geo.stride.1);
-        if geo.padding == (0, 0) && fits {
-            return Some(Frame { columns, pitch: geo.in_w, len: 0 });
-        }
-        let pitch = width.max(geo.in_w + geo.padding.1).next_multiple_of(geo.stride.1);
-        let len = pitch.checked_mul(height.max(geo.in_h + geo.padding.0))?;
-        (len <= 512 + 3 * geo.in_h * geo.in_w).then_some(Frame { columns, pitch, len })
-    }
-
-    /// A framed plane, all of it `around`.
-    fn buffer<T: Float>(&self, around: T) -> Buffer<T> {
-        Buffer::filled(self.len, around)
-    }
-
-    /// The plane itself, or its copy in the frame.
-    #[inline(always)]
-    fn source<'a, T: Float>(&self, geo: &PoolGeometry, x: &'a [T], framed: &'a mut [T]) -> &'a [T] {
-        if self.len == 0 {
-            return x;
-        }
-        let start = geo.padding.0 * self.pitch + geo.padding.1;
-        for (from, to) in x.chunks_exact(geo.in_w).zip(framed[start..].chunks_mut(self.pitch)) {
-            to[..geo.in_w].copy_from_slice(from);
-        }
-        framed
     }
 }
 

@@ -73,6 +73,16 @@ fn on_each_set(f: impl Fn()) {
     }
 }
 
+/// The positions in their planes that taps name.
+fn places(g: &PoolGeometry, taps: &[u8]) -> Vec<i64> {
+    let place = |(at, &tap): (usize, &u8)| {
+        let (oh, ow, tap) = (at / g.out_w % g.out_h, at % g.out_w, usize::from(tap));
+        let row = (oh * g.stride.0 + tap / g.kernel_w) as i64 - g.padding.0 as i64;
+        row * g.in_w as i64 + (ow * g.stride.1 + tap % g.kernel_w) as i64 - g.padding.1 as i64
+    };
+    taps.iter().enumerate().map(place).collect()
+}
+
 #[test]
 fn maxima_and_their_places_equal_the_twin() {
     on_each_set(|| {
@@ -85,6 +95,16 @@ fn maxima_and_their_places_equal_the_twin() {
                 naive::pool::max_pool2d(&geo, &x, &mut truth, &mut place);
                 assert!(same(&y, &truth), "{geo:?}\n{y:?}\n{truth:?}");
                 assert_eq!(index, place, "{geo:?}");
+                y.fill(0.0);
+                max_pool2d_values(&geo, &x, &mut y);
+                assert!(same(&y, &truth), "{geo:?}\n{y:?}\n{truth:?}");
+                if geo.has_taps() {
+                    y.fill(0.0);
+                    let mut taps = vec![9; n];
+                    max_pool2d_taps(&geo, &x, &mut y, &mut taps);
+                    assert!(same(&y, &truth), "{geo:?}\n{y:?}\n{truth:?}");
+                    assert_eq!(places(&geo, &taps), place, "{geo:?}");
+                }
             }
         }
     });
@@ -111,6 +131,16 @@ fn the_gradient_of_a_maximum_goes_to_one_element() {
         let mut again = vec![0.0; g.len()];
         pick(geo.planes, plane, &x, &index, &mut again);
         assert!(same(&again, &y), "{geo:?}");
+        if geo.has_taps() {
+            on_each_set(|| {
+                let mut taps = vec![0; g.len()];
+                max_pool2d_taps(&geo, &x, &mut y.clone(), &mut taps);
+                let (mut spread, mut taken) = (vec![f32::NAN; x.len()], vec![0.0; g.len()]);
+                unpool_taps(&geo, &g, &taps, &mut spread);
+                pick_taps(&geo, &v, &taps, &mut taken);
+                assert!(spread == gx && taken == picked, "{geo:?}\n{spread:?}\n{gx:?}");
+            });
+        }
     }
 }
 
@@ -191,6 +221,7 @@ fn threads_do_not_change_bits() {
     let x: Vec<f32> = whole(geo.input_len(), 9).iter().map(|v| v / 7.0).collect();
     let results = [1, 2, 3].map(|threads| {
         par::set_num_threads(threads);
+        let mut taps = vec![0; geo.output_len()];
         let n = geo.output_len();
         let (mut y, mut index, mut mean) = (vec![0.0; n], vec![0; n], vec![0.0; n]);
         let (mut gx, mut gm) = (vec![0.0; x.len()], vec![0.0; x.len()]);
@@ -198,7 +229,10 @@ fn threads_do_not_change_bits() {
         avg_pool2d(&geo, false, None, &x, &mut mean);
         unpool(geo.planes, geo.in_h * geo.in_w, &mean, &index, &mut gx);
         avg_pool2d_grad(&geo, false, None, &y, &mut gm);
-        (y, index, mean, gx, gm)
+        max_pool2d_taps(&geo, &x, &mut y, &mut taps);
+        let mut gt = vec![0.0; x.len()];
+        unpool_taps(&geo, &mean, &taps, &mut gt);
+        (y, index, mean, gx, gm, gt)
     });
     assert!(results[0] == results[1] && results[0] == results[2]);
 }

@@ -274,6 +274,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether a result of these inputs gets a place in the graph.
+pub(crate) fn are_tracked(inputs: &[&Tensor]) -> bool {
+    inputs.iter().any(|t| t.node.is_some()) && grad_enabled()
+}
+
 /// Attaches `value` to the graph if some input is in it. `rule` runs only when it is needed.
 ///
 /// # Errors
@@ -289,8 +294,7 @@ pub(crate) fn record<R: Rule + 'static>(value: Value, inputs: &[&Tensor], rule: 
 /// [`record`] for operations that only move elements, which makes no NaN.
 #[track_caller]
 pub(crate) fn attach(value: Value, inputs: &[&Tensor], rule: impl FnOnce() -> Arc<dyn Rule>) -> Tensor {
-    let wanted = inputs.iter().any(|t| t.node.is_some()) && grad_enabled() && value.dtype().is_float();
-    if !wanted {
+    if !value.dtype().is_float() || !are_tracked(inputs) {
         return Tensor { value, node: None };
     }
     let mut parents = SmallVec::new();

@@ -5,6 +5,7 @@
 //! and the useful half is copied out.
 
 use super::PoolGeometry;
+use super::strip::put;
 use crate::element::Float;
 
 /// Input elements that are taken together.
@@ -31,31 +32,59 @@ fn windows<T>(x: &[T], pitch: usize) -> impl ExactSizeIterator<Item = (&[T; 2], 
     upper.iter().zip(lower)
 }
 
-/// Max-pooling of whole planes, of which `x` may have more than `y`.
+/// Maxima of whole planes, of which `x` may have more than `y`; NaN wins.
 #[inline(always)]
-pub(super) fn max<T: Float>(geo: &PoolGeometry, x: &[T], y: &mut [T], index: &mut [i64]) {
+pub(super) fn max<T: Float>(geo: &PoolGeometry, x: &[T], y: &mut [T]) {
     let (rows, pitch) = (rows_per_block(geo), geo.in_w);
-    let (mut tops, mut taps) = ([T::ZERO; BLOCK / 2], [0i32; BLOCK / 2]);
-    let places = [1, pitch as i32, pitch as i32 + 1];
+    let mut tops = [T::ZERO; BLOCK / 2];
+    for (x, y) in x[..4 * y.len()].chunks(rows * 2 * pitch).zip(y.chunks_mut(rows * geo.out_w)) {
+        for (top, (a, b)) in tops.iter_mut().zip(windows(x, pitch)) {
+            let larger = |best: T, v: T| if (v > best) | v.nan() { v } else { best };
+            *top = larger(larger(a[0], a[1]), larger(b[0], b[1]));
+        }
+        for (y, tops) in y.chunks_exact_mut(geo.out_w).zip(tops.chunks(pitch)) {
+            put(&tops[..geo.out_w], y);
+        }
+    }
+}
+
+/// [`max`] with the places of the maxima in their windows.
+#[inline(always)]
+pub(super) fn max_taps<T: Float>(geo: &PoolGeometry, x: &[T], y: &mut [T], taps: &mut [u8]) {
+    let (rows, pitch) = (rows_per_block(geo), geo.in_w);
+    let (mut tops, mut found) = ([T::ZERO; BLOCK / 2], [0u8; BLOCK / 2]);
     let x = &x[..4 * y.len()];
-    let outputs = y.chunks_mut(rows * geo.out_w).zip(index.chunks_mut(rows * geo.out_w));
-    for (block, (x, (y, index))) in x.chunks(rows * 2 * pitch).zip(outputs).enumerate() {
-        for ((top, tap), (a, b)) in tops.iter_mut().zip(&mut taps).zip(windows(x, pitch)) {
+    let outputs = y.chunks_mut(rows * geo.out_w).zip(taps.chunks_mut(rows * geo.out_w));
+    for (x, (y, taps)) in x.chunks(rows * 2 * pitch).zip(outputs) {
+        for ((top, tap), (a, b)) in tops.iter_mut().zip(&mut found).zip(windows(x, pitch)) {
             let (mut best, mut place) = (a[0], 0);
-            for (v, at) in [a[1], b[0], b[1]].into_iter().zip(places) {
+            for (v, at) in [(a[1], 1), (b[0], 2), (b[1], 3)] {
                 let wins = (v > best) | v.nan();
                 best = if wins { v } else { best };
                 place = if wins { at } else { place };
             }
             (*top, *tap) = (best, place);
         }
-        let outputs = y.chunks_exact_mut(geo.out_w).zip(index.chunks_exact_mut(geo.out_w));
-        let found = tops.chunks(pitch).zip(taps.chunks(pitch));
-        for (row, ((y, index), (tops, taps))) in outputs.zip(found).enumerate() {
-            let start = ((block * rows + row) % geo.out_h * 2 * pitch) as i64;
-            for (c, (((y, index), &top), &tap)) in y.iter_mut().zip(index).zip(tops).zip(taps).enumerate() {
-                *y = top;
-                *index = start + 2 * c as i64 + i64::from(tap);
+        for (row, (y, taps)) in y.chunks_exact_mut(geo.out_w).zip(taps.chunks_exact_mut(geo.out_w)).enumerate() {
+            put(&tops[row * pitch..][..geo.out_w], y);
+            put(&found[row * pitch..][..geo.out_w], taps);
+        }
+    }
+}
+
+/// [`max`] with the places of the maxima in their planes.
+#[inline(always)]
+pub(super) fn max_index<T: Float>(geo: &PoolGeometry, x: &[T], y: &mut [T], index: &mut [i64]) {
+    let mut taps = [0; BLOCK / 2];
+    let rows = rows_per_block(geo);
+    let outputs = y.chunks_mut(rows * geo.out_w).zip(index.chunks_mut(rows * geo.out_w));
+    for (block, (x, (y, index))) in x.chunks(rows * 2 * geo.in_w).zip(outputs).enumerate() {
+        let taps = &mut taps[..y.len()];
+        max_taps(geo, x, y, taps);
+        for (row, (index, taps)) in index.chunks_exact_mut(geo.out_w).zip(taps.chunks_exact(geo.out_w)).enumerate() {
+            let start = ((block * rows + row) % geo.out_h * 2 * geo.in_w) as i64;
+            for (c, (index, &tap)) in index.iter_mut().zip(taps).enumerate() {
+                *index = start + 2 * c as i64 + i64::from(tap / 2) * geo.in_w as i64 + i64::from(tap % 2);
             }
         }
     }
@@ -71,7 +100,7 @@ pub(super) fn mean<T: Float>(geo: &PoolGeometry, divisor: T, x: &[T], y: &mut [T
             *mean = (a[0] + a[1] + b[0] + b[1]) / divisor;
         }
         for (y, means) in y.chunks_exact_mut(geo.out_w).zip(means.chunks(pitch)) {
-            y.iter_mut().zip(means).for_each(|(y, &mean)| *y = mean);
+            put(&means[..geo.out_w], y);
         }
     }
 }

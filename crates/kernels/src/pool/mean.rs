@@ -1,6 +1,7 @@
 //! Average pooling and its adjoint.
 
-use super::{Frame, PoolGeometry, halve, planes_per_chunk};
+use super::strip::Strips;
+use super::{PoolGeometry, halve, planes_per_chunk};
 use crate::buffer::Buffer;
 use crate::element::{Float, compiled_here};
 use crate::math::{Loops, MulAdd, vectorised};
@@ -80,7 +81,7 @@ impl<T: Float> Loops for Forward<'_, T> {
         let (down, across) = (geo.down(), geo.across());
         let high = |oh: usize| down.count(oh, divisor.include_pad);
         let wide = |ow: usize| across.count(ow, divisor.include_pad);
-        let Some(frame) = Frame::new(geo, 16) else {
+        let Some(strips) = Strips::new(geo) else {
             for (x, y) in x.chunks_exact(plane).zip(y.chunks_exact_mut(out)) {
                 for (at, y) in y.iter_mut().enumerate() {
                     let (oh, ow) = (at / geo.out_w, at % geo.out_w);
@@ -89,22 +90,29 @@ impl<T: Float> Loops for Forward<'_, T> {
             }
             return;
         };
-        let (mut framed, mut sums) = (frame.buffer(T::ZERO), Buffer::filled(frame.columns, T::ZERO));
-        let (framed, sums) = (framed.make_mut(), sums.make_mut());
+        let (mut strip, mut row_sums) = (strips.buffer(T::ZERO), Buffer::filled(strips.windows(), T::ZERO));
+        let mut sums = Buffer::filled(strips.rows * strips.per_row, T::ZERO);
+        let (strip, row_sums, sums) = (strip.make_mut(), row_sums.make_mut(), sums.make_mut());
         let widths: Vec<usize> = (0..geo.out_w).map(wide).collect();
-        let even = widths.iter().all(|&w| w == geo.kernel_w);
-        for (x, y) in x.chunks_exact(plane).zip(y.chunks_exact_mut(out)) {
-            let source = frame.source(geo, x, framed);
-            for (oh, y) in y.chunks_exact_mut(geo.out_w).enumerate() {
-                windows(geo, &source[oh * geo.stride.0 * frame.pitch..], frame.pitch, sums);
-                let high = high(oh);
-                let d = divisor.of(high, geo.kernel_w);
-                if high > 0 && (even || divisor.fixed.is_some()) {
-                    y.iter_mut().zip(sums.iter()).for_each(|(y, &sum)| *y = sum / d);
-                } else {
-                    for ((y, &sum), &wide) in y.iter_mut().zip(sums.iter()).zip(&widths) {
-                        *y = quotient(sum, divisor.of(high, wide));
+        // The divisors of a row of windows, which differ only at the edges.
+        let mut divisors = vec![T::ONE; geo.out_w];
+        let mut height = usize::MAX;
+        for (p, y) in y.chunks_exact_mut(out).enumerate() {
+            let x = &x[p * plane..];
+            for (part, y) in y.chunks_mut(strips.rows * geo.out_w).enumerate() {
+                let first = part * strips.rows;
+                strips.fill(geo, x, first, T::ZERO, strip);
+                add_columns(geo, strip, row_sums);
+                add_rows(geo, &strips, row_sums, sums);
+                let rows = y.chunks_exact_mut(geo.out_w).zip(sums.chunks_exact(strips.per_row));
+                for (row, (y, sums)) in rows.enumerate() {
+                    let high = high(first + row);
+                    if high != height {
+                        height = high;
+                        divisors.iter_mut().zip(&widths).for_each(|(d, &wide)| *d = divisor.of(high, wide));
                     }
+                    let sums = &sums[..geo.out_w];
+                    y.iter_mut().zip(sums).zip(&divisors).for_each(|((y, &sum), &d)| *y = quotient(sum, d));
                 }
             }
         }
@@ -129,45 +137,57 @@ fn one<T: Float>(geo: &PoolGeometry, x: &[T], oh: usize, ow: usize) -> T {
     sum
 }
 
-/// The sums of a row of windows; `x` starts at the first element of the first one.
+/// The sums of the columns of all windows one row high of a strip.
 #[inline(always)]
-fn windows<T: Float>(geo: &PoolGeometry, x: &[T], pitch: usize, sums: &mut [T]) {
-    match (geo.kernel_h, geo.kernel_w, geo.stride.1) {
-        (2, 2, 2) => window::<T, 2, 2>(x, pitch, sums),
-        (3, 3, 2) => window::<T, 3, 2>(x, pitch, sums),
-        (3, 3, 1) => window::<T, 3, 1>(x, pitch, sums),
-        (_, _, 1) => taps::<T, 1>(geo, x, pitch, sums),
-        (_, _, 2) => taps::<T, 2>(geo, x, pitch, sums),
-        _ => taps::<T, 0>(geo, x, pitch, sums),
+fn add_columns<T: Float>(geo: &PoolGeometry, strip: &[T], sums: &mut [T]) {
+    match (geo.kernel_w, geo.stride.1) {
+        (2, 2) => columns::<T, 2, 2>(geo, strip, sums),
+        (3, 1) => columns::<T, 3, 1>(geo, strip, sums),
+        (3, 2) => columns::<T, 3, 2>(geo, strip, sums),
+        (3, 3) => columns::<T, 3, 3>(geo, strip, sums),
+        (_, 1) => columns::<T, 1, 1>(geo, strip, sums),
+        (_, 2) => columns::<T, 1, 2>(geo, strip, sums),
+        _ => columns::<T, 1, 0>(geo, strip, sums),
     }
 }
 
-/// Square windows of side K at distance S, unrolled.
+/// [`add_columns`] at distance S (0: the geometry's), K columns at a time.
 #[inline(always)]
-fn window<T: Float, const K: usize, const S: usize>(x: &[T], pitch: usize, sums: &mut [T]) {
-    assert!(x.len() >= (K - 1) * pitch + (sums.len() - 1) * S + K);
-    for (j, y) in sums.iter_mut().enumerate() {
-        let mut sum = T::ZERO;
-        for h in 0..K {
-            for w in 0..K {
-                // SAFETY: the largest offset is (K - 1) * pitch + (sums.len() - 1) * S + K - 1.
-                sum = sum + unsafe { *x.get_unchecked(h * pitch + j * S + w) };
-            }
-        }
-        *y = sum;
-    }
-}
-
-/// Any windows at distance S (0: as the geometry says), one tap of all of them after the other.
-#[inline(always)]
-fn taps<T: Float, const S: usize>(geo: &PoolGeometry, x: &[T], pitch: usize, sums: &mut [T]) {
+fn columns<T: Float, const K: usize, const S: usize>(geo: &PoolGeometry, strip: &[T], sums: &mut [T]) {
     let stride = if S == 0 { geo.stride.1 } else { S };
-    sums.fill(T::ZERO);
-    for offset in (0..geo.kernel_h).flat_map(|h| (0..geo.kernel_w).map(move |w| h * pitch + w)) {
-        let x = &x[offset..offset + (sums.len() - 1) * stride + 1];
+    for first in (0..geo.kernel_w).step_by(K) {
+        let x = &strip[first..];
+        assert!(x.len() >= (sums.len() - 1) * stride + K);
         for (j, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: j is at most sums.len() - 1.
-            *sum = *sum + unsafe { *x.get_unchecked(j * stride) };
+            let mut all = if first == 0 { T::ZERO } else { *sum };
+            for k in 0..K {
+                // SAFETY: j is at most sums.len() - 1, and k less than K.
+                all = all + unsafe { *x.get_unchecked(j * stride + k) };
+            }
+            *sum = all;
+        }
+    }
+}
+
+/// The sums of the rows of the windows of a strip.
+#[inline(always)]
+fn add_rows<T: Float>(geo: &PoolGeometry, strips: &Strips, from: &[T], sums: &mut [T]) {
+    let rows = |tap: usize| &from[strips.below(geo, tap)..][..sums.len()];
+    match geo.kernel_h {
+        2 => {
+            let (a, b) = (rows(0), rows(1));
+            sums.iter_mut().zip(a).zip(b).for_each(|((sum, &a), &b)| *sum = a + b);
+        }
+        3 => {
+            let (a, b, c) = (rows(0), rows(1), rows(2));
+            sums.iter_mut().zip(a).zip(b).zip(c).for_each(|(((sum, &a), &b), &c)| *sum = a + b + c);
+        }
+        n => {
+            sums.copy_from_slice(&from[strips.below(geo, 0)..][..sums.len()]);
+            for tap in 1..n {
+                let row = &from[strips.below(geo, tap)..][..sums.len()];
+                sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum = *sum + v);
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use super::window::{Window, at_least_one, batched, unbatched};
 use crate::dtype::{Element, Number, dispatch};
 use crate::error::{Error, Result};
 use crate::shape::{Pair, Shape};
-use crate::tape::{Cx, Grads, Rule, Tensor, record};
+use crate::tape::{Cx, Grads, Rule, Tensor, are_tracked, is_anomaly_enabled, record};
 use crate::value::Value;
 
 /// The arguments of max pooling.
@@ -158,7 +158,28 @@ impl Tensor {
     /// The rank is not 3 or 4, a window does not fit, padding is more than half of the window, or the dtype is bool.
     #[track_caller]
     pub fn max_pool2d(&self, options: &PoolOptions) -> Result<Tensor> {
-        Ok(self.max_pool2d_with_indices(options)?.0)
+        let op = "max_pool2d";
+        let (x, single) = batched(op, self)?;
+        let geometry = options.geometry(op, &x)?;
+        let source = x.value.contiguous()?;
+        let out = Shape::from([x.dims()[0], x.dims()[1], geometry.out_h, geometry.out_w]);
+        let recorded = are_tracked(&[&x]) || is_anomaly_enabled();
+        if !x.dtype().is_float() || (recorded && !geometry.has_taps()) {
+            return Ok(self.max_pool2d_with_indices(options)?.0);
+        }
+        let y = dispatch!(float op, x.dtype(), T => {
+            if recorded {
+                let (value, taps) =
+                    both_outputs(op, &out, |y: &mut [T], taps| pool::max_pool2d_taps(&geometry, source.slice(), y, taps))?;
+                let places = Places::Taps(taps, geometry);
+                record(value, &[&x], || Pick { places, from: x.shape().clone(), windows: Some(geometry) })?
+            } else {
+                Tensor::plain(Value::build(op, &out, |y: &mut [T]| {
+                    pool::max_pool2d_values(&geometry, source.slice(), y);
+                })?)
+            }
+        });
+        unbatched(y, single)
     }
 
     /// As [`max_pool2d`](Self::max_pool2d), with the position of each maximum in its plane (`row * W + column`, of type i64).
@@ -174,12 +195,12 @@ impl Tensor {
         let source = x.value.contiguous()?;
         if !x.dtype().is_float() {
             let (value, index) = dispatch!(number op, x.dtype(), T => {
-                both_outputs::<T>(op, &out, |y, index| largest(&geometry, source.slice(), y, index))?
+                both_outputs::<T, i64>(op, &out, |y, index| largest(&geometry, source.slice(), y, index))?
             });
             return pooled(value, index, &x, None, single);
         }
         let (value, index) = dispatch!(float op, x.dtype(), T => {
-            both_outputs::<T>(op, &out, |y, index| pool::max_pool2d(&geometry, source.slice(), y, index))?
+            both_outputs::<T, i64>(op, &out, |y, index| pool::max_pool2d(&geometry, source.slice(), y, index))?
         });
         pooled(value, index, &x, Some(geometry), single)
     }
@@ -201,7 +222,7 @@ impl Tensor {
         let out = Shape::from([x.dims()[0], x.dims()[1], size.h, size.w]);
         let source = x.value.contiguous()?;
         let (value, index) = dispatch!(float op, x.dtype(), T => {
-            both_outputs::<T>(op, &out, |y, index| {
+            both_outputs::<T, i64>(op, &out, |y, index| {
                 adaptive_pool::adaptive_max_pool2d(planes, h, w, size.h, size.w, source.slice(), y, index);
             })?
         });
@@ -210,15 +231,14 @@ impl Tensor {
 }
 
 /// A result and its positions, which one kernel writes together.
-fn both_outputs<T: Element>(
+fn both_outputs<T: Element, P: Element>(
     op: &'static str,
     shape: &Shape,
-    fill: impl FnOnce(&mut [T], &mut [i64]),
+    fill: impl FnOnce(&mut [T], &mut [P]),
 ) -> Result<(Value, Value)> {
     let mut value = None;
-    let index = Value::build(op, shape, |index: &mut [i64]| {
-        value = Some(Value::build(op, shape, |y: &mut [T]| fill(y, index)))
-    })?;
+    let index =
+        Value::build(op, shape, |index: &mut [P]| value = Some(Value::build(op, shape, |y: &mut [T]| fill(y, index))))?;
     Ok((value.expect("the closure ran")?, index))
 }
 
@@ -253,30 +273,37 @@ fn pooled(
     windows: Option<PoolGeometry>,
     single: bool,
 ) -> Result<(Tensor, Tensor)> {
-    let y = record(value, &[x], || Pick { index: index.clone(), from: x.shape().clone(), windows })?;
+    let places = Places::Index(index.clone());
+    let y = record(value, &[x], || Pick { places, from: x.shape().clone(), windows })?;
     Ok((unbatched(y, single)?, unbatched(Tensor::plain(index), single)?))
 }
 
-/// Elements of the planes of `x` at `index`, of shape `[N, C, h, w]`.
+/// Elements of the planes of `x` at the places, of shape `[N, C, h, w]`.
 #[track_caller]
-fn pick(x: &Tensor, index: &Value) -> Result<Tensor> {
+fn pick(x: &Tensor, places: &Places) -> Result<Tensor> {
     let source = x.value.contiguous()?;
     let (planes, plane) = sizes(x.shape());
     let value = dispatch!(float "max_pool2d", x.dtype(), T => {
-        Value::build("max_pool2d", index.shape(), |y: &mut [T]| pool::pick(planes, plane, source.slice(), index.slice(), y))?
+        Value::build("max_pool2d", places.value().shape(), |y: &mut [T]| match places {
+            Places::Index(index) => pool::pick(planes, plane, source.slice(), index.slice(), y),
+            Places::Taps(taps, windows) => pool::pick_taps(windows, source.slice(), taps.slice(), y),
+        })?
     });
-    record(value, &[x], || Pick { index: index.clone(), from: x.shape().clone(), windows: None })
+    record(value, &[x], || Pick { places: places.clone(), from: x.shape().clone(), windows: None })
 }
 
-/// Zeros of shape `to` with the elements of `g` added at `index` of each plane.
+/// Zeros of shape `to` with the elements of `g` added at the places of each plane.
 #[track_caller]
-fn unpool(g: &Tensor, index: &Value, to: &Shape) -> Result<Tensor> {
+fn unpool(g: &Tensor, places: &Places, to: &Shape) -> Result<Tensor> {
     let source = g.value.contiguous()?;
     let (planes, plane) = sizes(to);
     let value = dispatch!(float "max_pool2d", g.dtype(), T => {
-        Value::build("max_pool2d", to, |x: &mut [T]| pool::unpool(planes, plane, source.slice(), index.slice(), x))?
+        Value::build("max_pool2d", to, |x: &mut [T]| match places {
+            Places::Index(index) => pool::unpool(planes, plane, source.slice(), index.slice(), x),
+            Places::Taps(taps, windows) => pool::unpool_taps(windows, source.slice(), taps.slice(), x),
+        })?
     });
-    record(value, &[g], || Unpool { index: index.clone() })
+    record(value, &[g], || Unpool { places: places.clone() })
 }
 
 /// The number of planes of `[N, C, H, W]` and the elements of each.
@@ -284,9 +311,26 @@ fn sizes(shape: &Shape) -> (usize, usize) {
     (shape[0] * shape[1], shape[2] * shape[3])
 }
 
+/// Where the maxima are.
+#[derive(Clone, Debug)]
+enum Places {
+    /// In the planes, of type i64.
+    Index(Value),
+    /// In the windows, of type u8.
+    Taps(Value, PoolGeometry),
+}
+
+impl Places {
+    fn value(&self) -> &Value {
+        match self {
+            Places::Index(value) | Places::Taps(value, _) => value,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Pick {
-    index: Value,
+    places: Places,
     from: Shape,
     /// What slid over the planes, if these are maxima of windows of one size.
     pub(super) windows: Option<PoolGeometry>,
@@ -297,17 +341,17 @@ impl Rule for Pick {
     }
 
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
-        cx.each([&|| unpool(g, &self.index, &self.from)])
+        cx.each([&|| unpool(g, &self.places, &self.from)])
     }
 }
 
 #[derive(Debug)]
 struct Unpool {
-    index: Value,
+    places: Places,
 }
 impl Rule for Unpool {
     fn backward(&self, cx: &Cx<'_>, h: &Tensor) -> Result<Grads> {
-        cx.each([&|| pick(h, &self.index)])
+        cx.each([&|| pick(h, &self.places)])
     }
 }
 
