@@ -8,6 +8,7 @@
 
 pub mod adaptive_pool;
 pub mod buffer;
+pub mod class_loss;
 pub mod conv;
 mod conv_channels;
 mod conv_clipped;

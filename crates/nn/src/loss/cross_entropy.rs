@@ -102,11 +102,11 @@ impl CrossEntropyLoss {
             return self.of_probabilities(logits, target, weight.as_ref());
         }
         let picked = Picked::new(op, logits, target, weight.as_ref(), self.ignore_index)?;
+        if smoothing == 0.0 {
+            return picked.cross_entropy(logits, self.reduction);
+        }
         let log_probabilities = logits.log_softmax(axis as isize)?;
         let nll = picked.nll(&log_probabilities, self.reduction)?;
-        if smoothing == 0.0 {
-            return Ok(nll);
-        }
         let weighted = along_classes(&log_probabilities, weight.as_ref(), axis)?;
         let losses = picked.kept(&weighted.sum_dim(axis as isize, false)?.neg()?)?;
         let even = picked.reduce(&losses, self.reduction)?;

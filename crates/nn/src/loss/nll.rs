@@ -85,8 +85,8 @@ pub(super) struct Picked {
     ignore_index: i64,
     /// The dimension of the classes.
     pub(super) axis: isize,
-    /// The classes with size 1 in that dimension; 0 where the target is left out.
-    index: Tensor,
+    /// The classes; 0 where the target is left out.
+    classes: Tensor,
     /// The weight of each target, in the shape of the targets, 0 where it is left out; `None` if all are 1.
     pub(super) weights: Option<Tensor>,
     /// Where the target is left out, if anywhere.
@@ -163,16 +163,28 @@ impl Picked {
         if let (Some(weights), Some(ignored)) = (&mut weights, &ignored) {
             *weights = weights.masked_fill(ignored, 0.0)?;
         }
-        Ok(Picked { op, ignore_index, axis: axis as isize, index: safe.unsqueeze(axis as isize)?, weights, ignored })
+        Ok(Picked { op, ignore_index, axis: axis as isize, classes: safe, weights, ignored })
     }
 
     /// The losses of the picked classes, reduced.
     #[track_caller]
     pub(super) fn nll(&self, input: &Tensor, reduction: Reduction) -> Result<Tensor> {
         self.something_counts(reduction)?;
-        let picked = input.gather(self.axis, &self.index)?.squeeze(self.axis)?.neg()?;
-        let Some(weights) = &self.weights else { return reduction.of(&picked) };
-        self.reduce(&self.kept(&picked.mul(weights)?)?, reduction)
+        let index = self.classes.unsqueeze(self.axis)?;
+        self.weighed(&input.gather(self.axis, &index)?.squeeze(self.axis)?.neg()?, reduction)
+    }
+
+    /// The losses of the picked classes for logits, reduced: [`nll`](Self::nll) of their `log_softmax`.
+    #[track_caller]
+    pub(super) fn cross_entropy(&self, logits: &Tensor, reduction: Reduction) -> Result<Tensor> {
+        self.something_counts(reduction)?;
+        self.weighed(&logits.class_losses(self.axis, &self.classes)?, reduction)
+    }
+
+    #[track_caller]
+    fn weighed(&self, losses: &Tensor, reduction: Reduction) -> Result<Tensor> {
+        let Some(weights) = &self.weights else { return reduction.of(losses) };
+        self.reduce(&self.kept(&losses.mul(weights)?)?, reduction)
     }
 
     /// In anomaly mode, a mean over no target at all says why it is NaN.
@@ -180,7 +192,7 @@ impl Picked {
         if !is_anomaly_enabled() || !matches!(reduction, Reduction::Mean) {
             return Ok(());
         }
-        let targets = self.index.numel();
+        let targets = self.classes.numel();
         let left = match &self.ignored {
             Some(ignored) => targets - ignored.sum()?.item_as::<i64>()? as usize,
             None => targets,

@@ -6,6 +6,7 @@ mod arith;
 mod avg_pool2d;
 mod cast;
 mod cat;
+mod class_loss;
 mod compare;
 mod conv2d;
 mod cumulative;
@@ -45,6 +46,7 @@ pub(crate) const ALL: &[&[crate::testing::OpSpec]] = &[
     avg_pool2d::SPECS,
     cast::SPECS,
     cat::SPECS,
+    class_loss::SPECS,
     compare::SPECS,
     conv2d::SPECS,
     cumulative::SPECS,
