@@ -30,13 +30,18 @@ fn block<T>(isa: Isa) -> usize {
     lanes::<T>(isa) * if isa == Isa::Avx512 { 1 } else { 2 }
 }
 
-/// Whether vectors of channels have fewer empty places than vectors of pixels, by a margin for the transposes.
+/// Images for which preparing a convolution is a small part of it.
+const MANY: usize = 16;
+
+/// Whether vectors of channels have fewer empty places than vectors of pixels, by a margin for the transposes. These weigh more
+/// with few taps, and less for few images, for which there is less to prepare here than for vectors of pixels.
 pub(crate) fn pays<T>(isa: Isa, g: &ConvGeometry) -> bool {
     let used = |n: usize, unit: usize| n as f64 / n.next_multiple_of(unit) as f64;
     let taps = g.in_channels * g.kernel_h * g.kernel_w;
     columns(isa, g.out_w).is_some_and(|c| {
         let channels = used(g.out_channels, block::<T>(isa)) * used(g.out_w, c);
-        g.groups == 1 && g.kernel_h * g.kernel_w > 1 && taps >= 32 && channels > 1.2 * used(g.out_w, lanes::<T>(isa))
+        let margin = 1.2 + 8.0 / taps as f64 * g.batch.min(MANY) as f64 / MANY as f64;
+        g.groups == 1 && g.kernel_h * g.kernel_w > 1 && channels > margin * used(g.out_w, lanes::<T>(isa))
     })
 }
 
@@ -130,6 +135,8 @@ impl<T: Float> SimdBody<T> for Sweep<'_, T> {
                     7 => tiles::<S, 3, 7, 1>(&self),
                     6 => tiles::<S, 4, 6, 1>(&self),
                     5 => tiles::<S, 4, 5, 1>(&self),
+                    // Rows that are computed twice cost more than a smaller tile.
+                    _ if self.size.0.div_ceil(6) * 6 > self.size.0.div_ceil(4) * 4 => tiles::<S, 4, 4, 1>(&self),
                     _ => tiles::<S, 6, 4, 1>(&self),
                 }
             } else {
