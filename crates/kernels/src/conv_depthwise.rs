@@ -1,6 +1,6 @@
 //! Depthwise convolution: each channel has a kernel of its own.
 //!
-//! Stride 1 with kernels of 3x3 or 5x5 has a way of its own, [`rows`]; the rest goes through frames.
+//! Strides 1 and 2 with kernels of 3x3 or 5x5 have a way of their own, [`rows`]; the rest goes through frames.
 //!
 //! The plain loop: `y[n, c, i, j] = sum over r, s of w[c, r, s] * x[n, c, i * stride + r * dilation - padding, ..]`.
 //!
@@ -225,7 +225,7 @@ impl Plan {
 
 /// [`crate::conv::conv2d`] where it [`fits`].
 pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
-    if rows::fits(isa, g) {
+    if rows::fits::<T>(isa, g) {
         return rows::conv2d(isa, g, x, w, bias, y);
     }
     Plan::forward(g).run(isa, g.in_channels, x, w, bias, y);
@@ -233,7 +233,7 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bia
 
 /// [`crate::conv::conv2d_input`] where it [`fits`].
 pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
-    if rows::fits(isa, g) {
+    if rows::fits::<T>(isa, g) {
         return rows::conv2d_input(isa, g, w, gy, gx);
     }
     Plan::backward(g).run(isa, g.in_channels, gy, w, None, gx);
@@ -241,7 +241,7 @@ pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
 
 /// [`crate::conv::conv2d_weight`] where it [`fits`].
 pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
-    if rows::fits(isa, g) {
+    if rows::fits::<T>(isa, g) {
         return rows::conv2d_weight(isa, g, x, gy, gw);
     }
     let plan = Plan::forward(g);

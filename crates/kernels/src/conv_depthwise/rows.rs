@@ -1,14 +1,16 @@
-//! Depthwise convolution at stride 1, row by row, without a copy of the image.
+//! Depthwise convolution at stride 1 or 2, row by row, without a copy of the image; in single precision.
 //!
-//! The plain loop: `y[i, j] = sum over r, s of w[r, s] * x[i + r - top, j + s - left]` for each plane.
+//! The plain loop: `y[i, j] = sum over r, s of w[r, s] * x[i * stride + r - top, j * stride + s - left]` for each plane.
 //!
 //! The tricks: a vector of pixels and its neighbours are read once and added to all the rows of results that they are part of,
 //! which stay in registers; masks, the same for all rows, leave out what lies beside the image; the last vector of a row
 //! overlaps the one before it. The gradient by the input is the same with the kernel turned around; that by the weights
-//! keeps the rows of gradients in registers instead, and its sums over all images.
+//! keeps the rows of gradients in registers instead, and its sums over an image. Stride 2 is in [`strided`].
 
 // Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
+
+mod strided;
 
 use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
@@ -16,15 +18,17 @@ use crate::conv_parts::lanes;
 use crate::element::Float;
 use crate::isa::{self, Isa, Simd, SimdBody};
 use crate::par::{self, Shared};
+use std::ops::Range;
 
 /// So many planes, which are neighbours in memory, are taken from each image for the gradient by the weights.
 const NEIGHBOURS: usize = 32;
 
 /// Whether a geometry that is depthwise is one of these, on a set that has masks.
-pub(super) fn fits(isa: Isa, g: &ConvGeometry) -> bool {
-    isa != Isa::Portable
+pub(super) fn fits<T: Float>(isa: Isa, g: &ConvGeometry) -> bool {
+    size_of::<T>() == 4
+        && isa != Isa::Portable
         && (g.kernel_h == g.kernel_w && matches!(g.kernel_h, 3 | 5))
-        && g.stride == (1, 1)
+        && matches!(g.stride, (1, 1) | (2, 2))
         && g.dilation == (1, 1)
         && g.padding.0 < g.kernel_h
         && g.padding.1 < g.kernel_h
@@ -36,6 +40,7 @@ pub(super) fn fits(isa: Isa, g: &ConvGeometry) -> bool {
 #[derive(Clone, Copy)]
 struct Planes {
     kernel: usize,
+    stride: usize,
     height: usize,
     width: usize,
     out_h: usize,
@@ -47,15 +52,32 @@ struct Planes {
 
 impl Planes {
     fn forward<T: Float>(g: &ConvGeometry, isa: Isa) -> Planes {
-        let (kernel, narrow) = (g.kernel_h, narrow::<T>(isa, g.out_w));
-        let (top, left) = (g.padding.0, g.padding.2);
-        Planes { kernel, height: g.in_h, width: g.in_w, out_h: g.out_h, out_w: g.out_w, top, left, narrow }
+        Planes {
+            kernel: g.kernel_h,
+            stride: g.stride.0,
+            height: g.in_h,
+            width: g.in_w,
+            out_h: g.out_h,
+            out_w: g.out_w,
+            top: g.padding.0,
+            left: g.padding.2,
+            narrow: narrow::<T>(isa, g.out_w),
+        }
     }
 
+    /// The correlation of gradients that gives the gradient by the input at stride 1.
     fn backward<T: Float>(g: &ConvGeometry, isa: Isa) -> Planes {
-        let (kernel, narrow) = (g.kernel_h, narrow::<T>(isa, g.in_w));
-        let (top, left) = (kernel - 1 - g.padding.0, kernel - 1 - g.padding.2);
-        Planes { kernel, height: g.out_h, width: g.out_w, out_h: g.in_h, out_w: g.in_w, top, left, narrow }
+        Planes {
+            kernel: g.kernel_h,
+            stride: 1,
+            height: g.out_h,
+            width: g.out_w,
+            out_h: g.in_h,
+            out_w: g.in_w,
+            top: g.kernel_h - 1 - g.padding.0,
+            left: g.kernel_w - 1 - g.padding.2,
+            narrow: narrow::<T>(isa, g.in_w),
+        }
     }
 
     /// Elements of a plane, and of a result.
@@ -69,14 +91,21 @@ impl Planes {
         (0..self.out_w).step_by(lanes).map(move |j| j.min(self.out_w.saturating_sub(lanes)))
     }
 
-    /// The lanes of a vector of results at column j for which the column `j + s - left` is in the plane.
+    /// The first `end` lanes of a vector that begins at column `j + s - left` of the plane, as far as they are in it.
     #[inline(always)]
     unsafe fn inside<S: Simd>(self, j: usize, s: usize, end: usize) -> S::M {
-        let first = self.left.saturating_sub(j + s).min(end);
-        let last = (self.width + self.left).saturating_sub(j + s).min(end);
         // SAFETY: the caller's promise: the set is enabled.
-        unsafe { S::mask(first, last.max(first)) }
+        unsafe { within::<S>(self.left, self.width, j + s, end) }
     }
+}
+
+/// The first `end` lanes of a vector that begins at element `at - before` of `count`, as far as they are among those.
+#[inline(always)]
+unsafe fn within<S: Simd>(before: usize, count: usize, at: usize, end: usize) -> S::M {
+    let first = before.saturating_sub(at).min(end);
+    let last = (count + before).saturating_sub(at).min(end);
+    // SAFETY: the caller's promise: the set is enabled.
+    unsafe { S::mask(first, last.max(first)) }
 }
 
 /// Whether the narrow vectors waste less.
@@ -88,36 +117,61 @@ fn narrow<T: Float>(isa: Isa, width: usize) -> bool {
 
 /// [`crate::conv::conv2d`] where it [`fits`].
 pub(super) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
-    correlate(isa, Planes::forward::<T>(g, isa), g.in_channels, x, w, bias, y);
+    let planes = Planes::forward::<T>(g, isa);
+    each_plane(isa, g, planes, planes.sizes(), (x, w, bias), y, false);
 }
 
 /// [`crate::conv::conv2d_input`] where it [`fits`].
 pub(super) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
+    if g.stride == (2, 2) {
+        let planes = Planes { narrow: narrow::<T>(isa, g.in_w.div_ceil(2)), ..Planes::forward::<T>(g, isa) };
+        let (plane, out) = planes.sizes();
+        return each_plane(isa, g, planes, (out, plane), (gy, w, None), gx, true);
+    }
+    let planes = Planes::backward::<T>(g, isa);
     let taps = g.kernel_h * g.kernel_w;
     let turned: Vec<T> = w.chunks_exact(taps).flat_map(|kernel| kernel.iter().rev().copied()).collect();
-    correlate(isa, Planes::backward::<T>(g, isa), g.in_channels, gy, &turned, None, gx);
+    each_plane(isa, g, planes, planes.sizes(), (gy, &turned, None), gx, false);
 }
 
-fn correlate<T: Float>(isa: Isa, planes: Planes, channels: usize, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
-    let ((plane, out), taps) = (planes.sizes(), planes.kernel * planes.kernel);
-    assert_eq!((w.len(), x.len() * out), (channels * taps, y.len() * plane), "the arrays fit each other");
-    let (count, y) = (y.len() / out, Shared(y.as_mut_ptr()));
-    par::for_each_range(count, 2 * out * taps, |range| {
-        for i in range {
-            let at = i % channels;
-            let start = bias.map_or(T::ZERO, |bias| bias[at]);
-            let x = x[i * plane..(i + 1) * plane].as_ptr();
-            // SAFETY: plane i of the result is this range's own.
-            let y = unsafe { y.get().add(i * out) };
-            let body = Correlate { planes, x, w: w[at * taps..(at + 1) * taps].as_ptr(), start, y };
-            // SAFETY: the set comes from detection, and the arrays have the sizes of planes, results and kernels.
-            unsafe { T::simd(isa, body) };
-        }
+/// Computes planes of y from planes of x, which have these sizes.
+fn each_plane<T: Float>(
+    isa: Isa,
+    g: &ConvGeometry,
+    planes: Planes,
+    sizes: (usize, usize),
+    (x, w, bias): (&[T], &[T], Option<&[T]>),
+    y: &mut [T],
+    spread: bool,
+) {
+    let (channels, taps) = (g.in_channels, g.kernel_h * g.kernel_w);
+    let count = g.batch * channels;
+    assert_eq!((x.len(), y.len()), (count * sizes.0, count * sizes.1), "the arrays have the planes");
+    assert!(w.len() == channels * taps && bias.is_none_or(|b| b.len() == channels), "each channel has a kernel");
+    let y = Shared(y.as_mut_ptr());
+    par::for_each_range(count, 2 * sizes.0.min(sizes.1) * taps + sizes.0.max(sizes.1), |range| {
+        let job = Job { planes, sizes, channels, range, x, w, bias, y: y.get(), spread };
+        // SAFETY: the set comes from detection, the arrays have the planes and kernels, and this range alone writes its planes.
+        unsafe { T::simd(isa, job) };
     });
 }
 
-/// One plane.
-struct Correlate<T> {
+/// Some planes, which are computed in one call: to enter the instruction set takes as long as a small plane.
+struct Job<'a, T> {
+    planes: Planes,
+    sizes: (usize, usize),
+    channels: usize,
+    range: Range<usize>,
+    x: &'a [T],
+    w: &'a [T],
+    bias: Option<&'a [T]>,
+    y: *mut T,
+    /// Whether this is the gradient by the input at stride 2.
+    spread: bool,
+}
+
+/// A plane, its kernel and its result; for the gradient by the input x is the gradient of the result, and y that of the input.
+struct Plane<T> {
     planes: Planes,
     x: *const T,
     w: *const T,
@@ -125,25 +179,56 @@ struct Correlate<T> {
     y: *mut T,
 }
 
-impl<T: Float> SimdBody<T> for Correlate<T> {
+impl<T: Float> Job<'_, T> {
+    #[inline(always)]
+    fn plane(&self, i: usize) -> Plane<T> {
+        let (channel, taps) = (i % self.channels, self.planes.kernel * self.planes.kernel);
+        Plane {
+            planes: self.planes,
+            x: self.x.as_ptr().wrapping_add(i * self.sizes.0),
+            w: self.w.as_ptr().wrapping_add(channel * taps),
+            start: self.bias.map_or(T::ZERO, |bias| bias[channel]),
+            y: self.y.wrapping_add(i * self.sizes.1),
+        }
+    }
+}
+
+impl<T: Float> SimdBody<T> for Job<'_, T> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match (self.planes.kernel, self.planes.narrow) {
-                (3, false) => correlate_plane::<S, 3>(self),
-                (3, true) => correlate_plane::<H, 3>(self),
-                (5, false) => correlate_plane::<S, 5>(self),
-                (5, true) => correlate_plane::<H, 5>(self),
-                (k, _) => unreachable!("there is no kernel of {k}x{k}"),
+        // What does not fit is not compiled.
+        if const { size_of::<T>() == 4 } {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match (self.planes.kernel, self.planes.narrow) {
+                    (3, false) => each::<S, 3>(self),
+                    (3, true) => each::<H, 3>(self),
+                    (_, false) => each::<S, 5>(self),
+                    (_, true) => each::<H, 5>(self),
+                }
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn correlate_plane<S: Simd, const K: usize>(c: Correlate<S::T>) {
+unsafe fn each<S: Simd, const K: usize>(job: Job<'_, S::T>) {
+    for i in job.range.clone() {
+        let plane = job.plane(i);
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (job.spread, job.planes.stride) {
+                (true, _) => strided::spread::<S, K>(plane),
+                (false, 1) => correlate::<S, K>(plane),
+                (false, _) => strided::correlate::<S, K>(plane),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn correlate<S: Simd, const K: usize>(c: Plane<S::T>) {
     let p = c.planes;
     // SAFETY: the caller's promise: all rows are of planes and results, and masks leave out what is beside them.
     unsafe {
@@ -217,20 +302,12 @@ pub(super) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
         let sums = sums.make_mut();
         for first in range.clone().step_by(NEIGHBOURS) {
             let channels = first..range.end.min(first + NEIGHBOURS);
+            let sums = &mut sums[..channels.len() * taps * vector];
             sums.fill(T::ZERO);
-            for image in 0..g.batch {
-                for (c, sums) in channels.clone().zip(sums.chunks_exact_mut(taps * vector)) {
-                    let (at_x, at_g) = (image * step_x + c * plane, image * step_g + c * out);
-                    // Two streams of short rows run dry without it.
-                    let line = 64 / size_of::<T>();
-                    (plane..2 * plane).step_by(line).for_each(|i| isa::prefetch(x, at_x + i));
-                    (out..2 * out).step_by(line).for_each(|i| isa::prefetch(gy, at_g + i));
-                    let (x, gy) = (x[at_x..][..plane].as_ptr(), gy[at_g..][..out].as_ptr());
-                    let body = Correlated { planes, x, gy, sums: sums.as_mut_ptr() };
-                    // SAFETY: the set comes from detection; the arrays have the sizes of the planes and of a vector for each tap.
-                    unsafe { T::simd(isa, body) };
-                }
-            }
+            let job =
+                WeightJob { planes, images: g.batch, steps: (step_x, step_g), channels: channels.clone(), x, gy, sums };
+            // SAFETY: the set comes from detection; the arrays have the planes, and the sums a vector for each tap of a channel.
+            unsafe { T::simd(isa, job) };
             // SAFETY: these channels are this range's own.
             let gw = unsafe { std::slice::from_raw_parts_mut(gw.get().add(first * taps), channels.len() * taps) };
             gw.iter_mut().zip(sums.chunks_exact_mut(vector)).for_each(|(y, v)| *y = halved(v));
@@ -250,6 +327,17 @@ fn halved<T: Float>(v: &mut [T]) -> T {
     v[0]
 }
 
+/// Some channels of all images, in the order of memory.
+struct WeightJob<'a, T> {
+    planes: Planes,
+    images: usize,
+    steps: (usize, usize),
+    channels: Range<usize>,
+    x: &'a [T],
+    gy: &'a [T],
+    sums: &'a mut [T],
+}
+
 /// One plane, whose products are added to vectors of sums.
 struct Correlated<T> {
     planes: Planes,
@@ -258,19 +346,50 @@ struct Correlated<T> {
     sums: *mut T,
 }
 
-impl<T: Float> SimdBody<T> for Correlated<T> {
+impl<T: Float> SimdBody<T> for WeightJob<'_, T> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match (self.planes.kernel, self.planes.narrow) {
-                (3, false) => weight_sums::<S, 3>(self),
-                (3, true) => weight_sums::<H, 3>(self),
-                (5, false) => weight_sums::<S, 5>(self),
-                (5, true) => weight_sums::<H, 5>(self),
-                (k, _) => unreachable!("there is no kernel of {k}x{k}"),
+        if const { size_of::<T>() == 4 } {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match (self.planes.kernel, self.planes.narrow) {
+                    (3, false) => each_weight::<S, 3>(self),
+                    (3, true) => each_weight::<H, 3>(self),
+                    (_, false) => each_weight::<S, 5>(self),
+                    (_, true) => each_weight::<H, 5>(self),
+                }
             }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn each_weight<S: Simd, const K: usize>(job: WeightJob<'_, S::T>) {
+    let (plane, out) = job.planes.sizes();
+    let line = 64 / size_of::<S::T>();
+    for image in 0..job.images {
+        let mut sums = job.sums.as_mut_ptr();
+        for c in job.channels.clone() {
+            let (at_x, at_g) = (image * job.steps.0 + c * plane, image * job.steps.1 + c * out);
+            // Two streams of short rows run dry without it.
+            for i in (plane..2 * plane).step_by(line) {
+                isa::prefetch(job.x, at_x + i);
+            }
+            for i in (out..2 * out).step_by(line) {
+                isa::prefetch(job.gy, at_g + i);
+            }
+            let (x, gy) = (job.x.as_ptr().wrapping_add(at_x), job.gy.as_ptr().wrapping_add(at_g));
+            let one = Correlated { planes: job.planes, x, gy, sums };
+            // SAFETY: the caller's promise.
+            unsafe {
+                if job.planes.stride == 1 {
+                    weight_sums::<S, K>(one);
+                } else {
+                    strided::weight_sums::<S, K>(one);
+                }
+            }
+            sums = sums.wrapping_add(K * K * S::N);
         }
     }
 }
