@@ -7,17 +7,18 @@
 //! The tricks: no patch matrix is built. The lanes of a vector are pixels, and a tap of the kernel is an offset into a copy of
 //! one image with its padding; strides split that copy into one plane for each residue, so that every tap reads
 //! neighbouring pixels (`planes`). Forward and backward-data are one routine over such planes (`conv_direct`), since the
-//! gradient by the input is a convolution of the padded gradient; backward-weights is a dot product for each weight
-//! (`conv_weight`). 3x3 kernels with enough channels need a quarter of the multiplications in single precision (`winograd`),
-//! depthwise kernels take one plane at a time (`conv_depthwise`), rows that would leave vectors of pixels half empty take
-//! vectors of channels (`conv_channels`), and problems of a few rows skip all preparation (`conv_clipped`).
+//! gradient by the input is a convolution of the padded gradient; backward-weights has vectors of output channels
+//! (`conv_weight_channels`), or for few of them a dot product for each weight (`conv_weight`). 3x3 kernels with enough
+//! channels need a quarter of the multiplications in single precision (`winograd`), depthwise kernels take one plane at a time
+//! (`conv_depthwise`), rows that would leave vectors of pixels half empty take vectors of channels (`conv_channels`), and
+//! problems of a few rows skip all preparation (`conv_clipped`).
 
 use crate::element::{Float, compiled_here};
 use crate::isa::{self, Isa};
 use crate::par;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use crate::{conv_channels, conv_clipped, conv_depthwise, conv_direct, conv_weight, winograd};
+use crate::{conv_channels, conv_clipped, conv_depthwise, conv_direct, conv_weight, conv_weight_channels, winograd};
 
 /// The sizes of a two-dimensional convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -315,7 +316,12 @@ pub fn conv2d_weight<T: Float>(geometry: &ConvGeometry, x: &[T], gy: &[T], gw: &
 
 fn conv2d_weight_of<T: Float>(geometry: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
     let some = geometry.check("conv2d_weight", x.len(), gw.len(), gy.len());
-    weight(geometry, x, gy, gw, if some { way::<T>(geometry) } else { Way::Clipped }, isa::isa_of::<T>());
+    let isa = isa::isa_of::<T>();
+    let way = match if some { way::<T>(geometry) } else { Way::Clipped } {
+        Way::Tiled if conv_weight_channels::pays::<T>(isa, geometry) => Way::Channels,
+        way => way,
+    };
+    weight(geometry, x, gy, gw, way, isa);
 }
 
 fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way, isa: Isa) {
@@ -328,7 +334,8 @@ fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way,
                 weight(g, x, gy, gw, direct_way(g), isa);
             }
         }
-        Way::Tiled | Way::Channels | Way::Winograd => conv_weight::conv2d_weight(isa, g, x, gy, gw),
+        Way::Channels => conv_weight_channels::conv2d_weight(isa, g, x, gy, gw),
+        Way::Tiled | Way::Winograd => conv_weight::conv2d_weight(isa, g, x, gy, gw),
     }
 }
 

@@ -136,6 +136,38 @@ fn vectors_of_channels_agree_with_the_twin_on_each_set() {
 }
 
 #[test]
+fn weights_by_vectors_of_channels_agree_with_the_twin_on_each_set() {
+    fn check<T: Float>(g: &ConvGeometry, isa: Isa) {
+        let isa = isa.min(T::WIDEST);
+        let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
+        if x_len == 0 || w_len == 0 || y_len == 0 {
+            return;
+        }
+        let (x, gy) = (integers::<T>(x_len, 1), integers::<T>(y_len, 3));
+        let (mut got, mut expected) = (vec![T::of(f64::NAN); w_len], vec![T::ZERO; w_len]);
+        isa::with(isa, || weight(g, &x, &gy, &mut got, Way::Channels, isa));
+        naive::conv2d_weight(g, &x, &gy, &mut expected);
+        assert_eq!(got, expected, "conv2d_weight on {isa:?} of {g:?}");
+    }
+    let mut all = geometries();
+    let square = |input, out, kernel, stride, pad, groups| {
+        geometry(input, out, (kernel, kernel), (stride, stride), (pad, pad, pad, pad), (1, 1), groups)
+    };
+    // Chunks of images, rows of a large image, spans of taps, runs of blocks, planes of 4 KiB.
+    all.push(square([23, 8, 16, 16], 16, 5, 1, 2, 1));
+    all.push(square([1, 3, 70, 75], 37, 3, 2, 1, 1));
+    all.push(square([3, 230, 4, 3], 33, 3, 1, 1, 1));
+    all.push(square([2, 60, 4, 5], 150, 5, 3, 2, 1));
+    all.push(square([2, 14, 32, 32], 18, 1, 1, 0, 2));
+    for g in &all {
+        for &isa in isa::available() {
+            check::<f32>(g, isa);
+            check::<f64>(g, isa);
+        }
+    }
+}
+
+#[test]
 fn vectors_hold_channels_where_rows_of_pixels_fill_them_badly() {
     let square = |channels, side, out, kernel| {
         geometry([8, channels, side, side], out, (kernel, kernel), (1, 1), (0, 0, 0, 0), (1, 1), 1)
@@ -196,6 +228,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         geometry([1, 32, 32, 32], 32, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
         geometry([3, 32, 32, 32], 32, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 2),
         geometry([33, 64, 16, 16], 64, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 64),
+        geometry([37, 8, 32, 32], 40, (3, 5), (3, 4), (0, 0, 1, 1), (1, 1), 1),
     ] {
         par::set_num_threads(1);
         let alone = bits(&g);

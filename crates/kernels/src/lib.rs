@@ -16,6 +16,7 @@ mod conv_depthwise;
 mod conv_direct;
 mod conv_parts;
 mod conv_weight;
+mod conv_weight_channels;
 pub mod copy;
 pub mod element;
 pub mod elementwise;

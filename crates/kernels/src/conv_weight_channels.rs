@@ -1,0 +1,332 @@
+//! Convolution backward-weights with vectors of output channels, for strides, short rows and 1x1 kernels.
+//!
+//! The plain loop, over padded images: `gw[t][k] = sum over images and outputs i, j of x[tap[t] + i*line + j*step] * gy[i][j][k]`.
+//!
+//! The tricks: the sums of some taps and one or two vectors of channels stay in registers while pixels run by; a pixel of the
+//! input is broadcast from where it lies, so strides cost nothing and rows have no ends to be masked. The gradient is brought into
+//! the order `[pixel][channel]` a few KiB at a time and used from the first-level cache by all taps. Where there are few weights the
+//! images are divided too, in a number of parts that follows from the sizes alone, so sums do not depend on the threads.
+
+use crate::buffer::Buffer;
+use crate::conv::ConvGeometry;
+use crate::conv_parts::lanes;
+use crate::element::Float;
+use crate::isa::{self, Isa, Simd, SimdBody};
+use crate::par::{self, Shared};
+use crate::planes::{Axis, Planes};
+use crate::transpose::{transpose, transpose_to};
+use std::ops::Range;
+
+/// Bytes of the gradient that are transposed at a time, and of the copied input.
+const GRADIENT_BYTES: usize = 24 << 10;
+const INPUT_BYTES: usize = 768 << 10;
+/// Bytes of the sums of an item.
+const SUM_BYTES: usize = 256 << 10;
+/// Items that the work is divided into, and the fewest operations of one.
+const ITEMS: usize = 16;
+const ITEM_WORK: usize = 1 << 20;
+
+/// The taps of the tiles that a set has.
+fn heights(isa: Isa) -> &'static [usize] {
+    if isa == Isa::Avx512 { &[12, 10, 9, 8, 7, 6] } else { &[6, 5, 4] }
+}
+
+/// The taps of the tile that wastes the fewest.
+fn height(isa: Isa, taps: usize) -> usize {
+    let all = heights(isa).iter().copied();
+    all.min_by_key(|&h| taps.div_ceil(h) * (h + 1)).unwrap_or(1)
+}
+
+/// Whether this has fewer empty places than dot products along rows of pixels, which reach 0.75 of its speed when full.
+pub(crate) fn pays<T: Float>(isa: Isa, g: &ConvGeometry) -> bool {
+    let used = |n: usize, unit: usize| n as f64 / n.next_multiple_of(unit) as f64;
+    let (taps, full) = (g.group_in() * g.kernel_h * g.kernel_w, lanes::<T>(isa));
+    used(g.group_out(), full) * used(taps, height(isa, taps)) > 0.75 * used(g.out_w, full)
+}
+
+/// How the padded images lie.
+struct Source<'a, T> {
+    planes: &'a Planes,
+    x: &'a [T],
+    /// Elements between outputs to the right and below.
+    step: usize,
+    line: usize,
+}
+
+/// The work: chunks of images, spans of input channels, runs of blocks of output channels.
+struct Pieces {
+    chunks: usize,
+    /// Input channels of a span, and how many spans there are.
+    span: usize,
+    spans: usize,
+    /// Output channels of a block of two vectors or one, those of a run of blocks, and how many runs there are.
+    block: usize,
+    run: usize,
+    runs: usize,
+    /// Sums of a block, and of an item.
+    block_sums: usize,
+    sums: usize,
+    /// Taps of a tile.
+    height: usize,
+}
+
+impl Pieces {
+    fn new<T: Float>(isa: Isa, g: &ConvGeometry, planes: &Planes) -> Pieces {
+        let (kernel, full) = (g.kernel_h * g.kernel_w, lanes::<T>(isa));
+        let block = if g.group_out() > full { 2 * full } else { full };
+        let elements = |bytes: usize| bytes / size_of::<T>();
+        let most = elements(INPUT_BYTES) / planes.channel();
+        let most = most.min(elements(SUM_BYTES) / (block * kernel)).max(1);
+        let span = g.group_in().div_ceil(g.group_in().div_ceil(most));
+        let height = height(isa, span * kernel);
+        let block_sums = (span * kernel).next_multiple_of(height) * block;
+        let blocks = g.group_out().div_ceil(block);
+        let run = blocks.div_ceil(blocks.div_ceil((elements(SUM_BYTES) / block_sums).max(1)));
+        let (spans, runs) = (g.group_in().div_ceil(span), blocks.div_ceil(run));
+        let (sums, run) = (run * block_sums, run * block);
+        let items = g.groups * spans * runs;
+        let work = g.work().saturating_mul(g.batch) / items;
+        let chunks = ITEMS.div_ceil(items).min(work / ITEM_WORK).clamp(1, g.batch);
+        Pieces { chunks, span, spans, block, run, runs, block_sums, sums, height }
+    }
+
+    /// The input channels and the output channels of an item, counted in all groups.
+    fn item(&self, g: &ConvGeometry, item: usize) -> (Range<usize>, Range<usize>) {
+        let (group, run, span) = (item / self.spans / self.runs, item / self.spans % self.runs, item % self.spans);
+        let part = |i: usize, size: usize, all: usize| group * all + i * size..group * all + all.min((i + 1) * size);
+        (part(span, self.span, g.group_in()), part(run, self.run, g.group_out()))
+    }
+}
+
+/// [`crate::conv::conv2d_weight`] for a geometry with something to compute.
+pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
+    // Planes as for stride 1, of which only some elements are read.
+    let (reach_h, reach_w) = ((g.out_h - 1) * g.stride.0 + 1, (g.out_w - 1) * g.stride.1 + 1);
+    let rows = Axis::slid(g.in_h, g.padding.0, g.kernel_h, g.dilation.0, 1, reach_h);
+    let columns = Axis::slid(g.in_w, g.padding.2, g.kernel_w, g.dilation.1, 1, reach_w);
+    // Planes of a multiple of 4 KiB would share the sets of the cache.
+    let apart = !(g.in_h * g.in_w * size_of::<T>()).is_multiple_of(4096) || g.group_in() == 1;
+    let planes = Planes::new(g.in_channels, rows, columns, apart);
+    let source = Source { planes: &planes, x, step: g.stride.1, line: g.stride.0 * planes.pitch };
+    let pieces = Pieces::new::<T>(isa, g, &planes);
+    let items = g.groups * pieces.spans * pieces.runs;
+    let work = g.work().saturating_mul(g.batch) / items / pieces.chunks;
+    let mut partial = Buffer::unfilled(pieces.chunks * items * pieces.sums);
+    par::for_each_chunk(partial.make_mut(), pieces.sums, work, |item, sums| {
+        let (chunk, item) = (item / items, item % items);
+        let images = chunk * g.batch / pieces.chunks..(chunk + 1) * g.batch / pieces.chunks;
+        sum(isa, g, &source, gy, &pieces, images, item, sums);
+    });
+    add_up(isa, g, &pieces, partial.make_mut(), gw);
+}
+
+/// Sums for some images, input channels and output channels: `sums[block][tap][channel]`.
+#[allow(clippy::too_many_arguments)]
+fn sum<T: Float>(
+    isa: Isa,
+    g: &ConvGeometry,
+    source: &Source<T>,
+    gy: &[T],
+    pieces: &Pieces,
+    images: Range<usize>,
+    item: usize,
+    sums: &mut [T],
+) {
+    let (planes, kernel, full) = (source.planes, g.kernel_h * g.kernel_w, lanes::<T>(isa));
+    let (channels, outputs) = pieces.item(g, item);
+    let (out, image) = (g.out_h * g.out_w, g.in_channels * g.in_h * g.in_w);
+    // Some images, or some rows of one.
+    let pixels = GRADIENT_BYTES / size_of::<T>() / pieces.block;
+    let lines = (pixels / g.out_w).clamp(1, g.out_h);
+    let copied_image = if planes.in_place { image } else { channels.len() * planes.channel() };
+    let mut together = if lines == g.out_h { (pixels / out).clamp(1, images.len()) } else { 1 };
+    if !planes.in_place {
+        together = together.min((INPUT_BYTES / size_of::<T>() / copied_image).max(1));
+    }
+    let mut copied = Buffer::zeroed(if planes.in_place { 0 } else { together * copied_image });
+    let mut turned = Buffer::zeroed(together * lines * g.out_w * pieces.block);
+    let turned = turned.make_mut();
+    // The last tile is filled up with the last tap.
+    let taps = channels.len() * kernel;
+    let mut offsets: Buffer<i64> = Buffer::unfilled(taps.next_multiple_of(pieces.height));
+    for (t, offset) in offsets.make_mut().iter_mut().enumerate() {
+        let (c, e) = (t.min(taps - 1) / kernel, t.min(taps - 1) % kernel);
+        let tap = planes.tap(e / g.kernel_w * g.dilation.0, e % g.kernel_w * g.dilation.1);
+        *offset = (c * planes.channel() + tap) as i64;
+    }
+    sums.fill(T::ZERO);
+    for first in images.clone().step_by(together) {
+        let count = together.min(images.end - first);
+        let x = if planes.in_place {
+            &source.x[first * image + channels.start * planes.channel()..]
+        } else {
+            for (i, to) in copied.make_mut().chunks_exact_mut(copied_image).take(count).enumerate() {
+                let from = &source.x[(first + i) * image + channels.start * g.in_h * g.in_w..];
+                planes.fill(isa, channels.len(), from, to);
+            }
+            &copied[..]
+        };
+        for (start, sums) in outputs.clone().step_by(pieces.block).zip(sums.chunks_exact_mut(pieces.block_sums)) {
+            let width = pieces.block.min(outputs.end - start);
+            let block = width.next_multiple_of(full);
+            for row in (0..g.out_h).step_by(lines) {
+                let lines = lines.min(g.out_h - row);
+                let pixels = lines * g.out_w;
+                for (i, to) in turned.chunks_exact_mut(pixels * block).take(count).enumerate() {
+                    let from = &gy[((first + i) * g.out_channels + start) * out + row * g.out_w..];
+                    transpose(isa, (width, pixels), from, out, to, block);
+                }
+                let merged = source.line == g.out_w * source.step;
+                let (lines, columns) = if merged { (1, pixels) } else { (lines, g.out_w) };
+                assert!(sums.len() >= offsets.len() * block, "there is a sum for each tap and channel");
+                let tiles = Tiles {
+                    x: x[row * source.line..].as_ptr(),
+                    image: copied_image,
+                    line: source.line,
+                    step: source.step,
+                    size: (count, lines, columns),
+                    g: turned.as_ptr(),
+                    taps: &offsets,
+                    height: pieces.height,
+                    wide: block > full,
+                    sums: sums.as_mut_ptr(),
+                };
+                // SAFETY: the set comes from detection. Each tap of each output is inside of the planes of these channels, the
+                // gradient of `size` outputs was written above, and the sums were checked.
+                unsafe { T::simd(isa, tiles) };
+            }
+        }
+    }
+}
+
+/// Adds up the sums of the chunks and brings them into the order of the weights.
+fn add_up<T: Float>(isa: Isa, g: &ConvGeometry, pieces: &Pieces, partial: &mut [T], gw: &mut [T]) {
+    let kernel = g.kernel_h * g.kernel_w;
+    let (taps, full) = (g.group_in() * kernel, lanes::<T>(isa));
+    let (total, others) = partial.split_at_mut(partial.len() / pieces.chunks);
+    assert_eq!(gw.len(), g.out_channels * taps, "the result has its size");
+    let len = total.len();
+    let gw = Shared(gw.as_mut_ptr());
+    par::for_each_chunk(total, pieces.block_sums, pieces.chunks * pieces.block_sums, |block, sums| {
+        let (channels, outputs) = pieces.item(g, block * pieces.block_sums / pieces.sums);
+        let start = outputs.start + block % (pieces.sums / pieces.block_sums) * pieces.block;
+        // The last run may have fewer blocks.
+        if start >= outputs.end {
+            return;
+        }
+        for other in others.chunks_exact(len) {
+            let other = &other[block * pieces.block_sums..][..pieces.block_sums];
+            isa::dispatch::<T, _>(
+                #[inline(always)]
+                || sums.iter_mut().zip(other).for_each(|(sum, &other)| *sum = *sum + other),
+            );
+        }
+        let width = pieces.block.min(outputs.end - start);
+        // SAFETY: these weights of these channels belong to this block alone.
+        unsafe {
+            let to = gw.get().add(start * taps + channels.start % g.group_in() * kernel);
+            let size = (channels.len() * kernel, width);
+            transpose_to(isa, size, sums, width.next_multiple_of(full), to, taps);
+        }
+    });
+}
+
+/// All taps, for some images or some rows of one.
+struct Tiles<'a, T> {
+    x: *const T,
+    /// Elements between images, rows and columns of outputs in x.
+    image: usize,
+    line: usize,
+    step: usize,
+    /// Images, rows, columns.
+    size: (usize, usize, usize),
+    /// The gradient: a block of channels for each pixel.
+    g: *const T,
+    taps: &'a [i64],
+    /// Taps of a tile.
+    height: usize,
+    /// Whether a block is two vectors.
+    wide: bool,
+    sums: *mut T,
+}
+
+impl<T: Float> SimdBody<T> for Tiles<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
+        // SAFETY: the caller's promise.
+        unsafe { if self.wide { tiles::<S, 2>(&self) } else { tiles::<S, 1>(&self) } }
+    }
+}
+
+#[inline(always)]
+unsafe fn tiles<S: Simd, const VB: usize>(s: &Tiles<'_, S::T>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if const { S::REGISTERS >= 32 } {
+            match s.height {
+                12 => tiles_of::<S, 12, VB>(s),
+                10 => tiles_of::<S, 10, VB>(s),
+                9 => tiles_of::<S, 9, VB>(s),
+                8 => tiles_of::<S, 8, VB>(s),
+                7 => tiles_of::<S, 7, VB>(s),
+                _ => tiles_of::<S, 6, VB>(s),
+            }
+        } else {
+            match s.height {
+                6 => tiles_of::<S, 6, VB>(s),
+                5 => tiles_of::<S, 5, VB>(s),
+                _ => tiles_of::<S, 4, VB>(s),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn tiles_of<S: Simd, const TB: usize, const VB: usize>(s: &Tiles<'_, S::T>) {
+    for (i, taps) in s.taps.as_chunks::<TB>().0.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { tile::<S, TB, VB>(s, taps, s.sums.add(i * TB * VB * S::N)) };
+    }
+}
+
+/// TB taps of VB vectors of channels.
+// Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
+#[allow(clippy::needless_range_loop)]
+#[inline(always)]
+unsafe fn tile<S: Simd, const TB: usize, const VB: usize>(s: &Tiles<'_, S::T>, taps: &[i64; TB], sums: *mut S::T) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut acc = [[S::zero(); VB]; TB];
+        for t in 0..TB {
+            for v in 0..VB {
+                acc[t][v] = S::load(sums.add((t * VB + v) * S::N));
+            }
+        }
+        let mut g = s.g;
+        for image in 0..s.size.0 {
+            for row in 0..s.size.1 {
+                let mut x = s.x.add(image * s.image + row * s.line);
+                for _ in 0..s.size.2 {
+                    let mut b = [S::zero(); VB];
+                    for v in 0..VB {
+                        b[v] = S::load(g.add(v * S::N));
+                    }
+                    for t in 0..TB {
+                        let a = S::splat(*x.offset(taps[t] as isize));
+                        for v in 0..VB {
+                            acc[t][v] = S::fma(a, b[v], acc[t][v]);
+                        }
+                    }
+                    g = g.add(VB * S::N);
+                    x = x.wrapping_add(s.step);
+                }
+            }
+        }
+        for t in 0..TB {
+            for v in 0..VB {
+                S::store(sums.add((t * VB + v) * S::N), acc[t][v]);
+            }
+        }
+    }
+}
