@@ -237,47 +237,40 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, bias: 
     });
 }
 
-/// The memory of one thread.
-struct Scratch<T: Float> {
-    /// Channels of the input and outputs of a block, both in whole vectors.
+/// Where transforms of tiles go: `[plane][tile][channel]`, with the distances of tiles and planes.
+#[derive(Clone, Copy)]
+struct Transforms<T> {
+    to: *mut T,
+    row: usize,
+    plane: usize,
+}
+
+/// What a thread needs to transform the inputs of a group.
+struct Transformer<T: Float> {
+    /// Channels in whole vectors.
     channels: usize,
-    block: usize,
     /// Rows of images, channels last.
     pixels: Buffer<T>,
     /// Columns of a row of tiles between the two halves of a transform.
     columns: Buffer<T>,
-    /// Transformed inputs `[plane][tile][channel]` and products `[plane][tile][output]`, and their distances.
-    inputs: Buffer<T>,
-    products: Buffer<T>,
-    inputs_plane: usize,
-    products_plane: usize,
-    bias: Buffer<T>,
-    /// Rows of results, channels last.
-    results: Buffer<T>,
 }
 
-impl<T: Float> Scratch<T> {
-    fn new(isa: Isa, t: &Tiles, block: usize) -> Scratch<T> {
+impl<T: Float> Transformer<T> {
+    fn new(isa: Isa, t: &Tiles) -> Transformer<T> {
         let lanes = lanes::<T>(isa);
         let channels = t.c.next_multiple_of(lanes);
-        let tiles = t.most().next_multiple_of(products::rows(isa));
-        let (inputs_plane, products_plane) = (pitch::<T>(tiles * channels), pitch::<T>(tiles * block));
-        Scratch {
+        Transformer {
             channels,
-            block,
             pixels: Buffer::zeroed(t.h.min(4 * t.rows_at_once + 2) * t.w * channels),
             columns: Buffer::unfilled((4 * t.columns + 2) * 6 * lanes),
-            inputs: Buffer::unfilled(PLANES * inputs_plane),
-            products: Buffer::unfilled(PLANES * products_plane),
-            inputs_plane,
-            products_plane,
-            bias: Buffer::zeroed(block),
-            results: Buffer::unfilled(4 * t.rows_at_once * t.out_w * block),
         }
     }
 
     /// Transforms the inputs of a group.
-    fn transform(&mut self, isa: Isa, t: &Tiles, group: &Group, x: &[T]) {
+    ///
+    /// # Safety
+    /// There is room for the tiles of the group at `to`, which nobody else uses.
+    unsafe fn run(&mut self, isa: Isa, t: &Tiles, group: &Group, x: &[T], to: Transforms<T>) {
         let rows = t.input_rows(&group.rows);
         let per_image = group.rows.len() * t.columns;
         for (i, n) in group.images.clone().enumerate() {
@@ -295,12 +288,54 @@ impl<T: Float> Scratch<T> {
                 columns: self.columns.make_mut(),
                 channels: self.channels,
                 // SAFETY: the tiles of an image follow those of the images before it.
-                to: unsafe { self.inputs.make_mut().as_mut_ptr().add(i * per_image * self.channels) },
-                plane: self.inputs_plane,
+                to: unsafe { to.to.add(i * per_image * to.row) },
+                row: to.row,
+                plane: to.plane,
             };
             // SAFETY: the set comes from detection, and the buffers were made for the geometry.
             unsafe { T::simd(isa, body) };
         }
+    }
+}
+
+/// The memory of one thread.
+struct Scratch<T: Float> {
+    transformer: Transformer<T>,
+    /// Outputs of a block, in whole vectors.
+    block: usize,
+    /// Transformed inputs `[plane][tile][channel]` and products `[plane][tile][output]`, and their distances.
+    inputs: Buffer<T>,
+    products: Buffer<T>,
+    inputs_plane: usize,
+    products_plane: usize,
+    bias: Buffer<T>,
+    /// Rows of results, channels last.
+    results: Buffer<T>,
+}
+
+impl<T: Float> Scratch<T> {
+    fn new(isa: Isa, t: &Tiles, block: usize) -> Scratch<T> {
+        let channels = t.c.next_multiple_of(lanes::<T>(isa));
+        let tiles = t.most().next_multiple_of(products::rows(isa));
+        let (inputs_plane, products_plane) = (pitch::<T>(tiles * channels), pitch::<T>(tiles * block));
+        Scratch {
+            transformer: Transformer::new(isa, t),
+            block,
+            inputs: Buffer::unfilled(PLANES * inputs_plane),
+            products: Buffer::unfilled(PLANES * products_plane),
+            inputs_plane,
+            products_plane,
+            bias: Buffer::zeroed(block),
+            results: Buffer::unfilled(4 * t.rows_at_once * t.out_w * block),
+        }
+    }
+
+    /// Transforms the inputs of a group.
+    fn transform(&mut self, isa: Isa, t: &Tiles, group: &Group, x: &[T]) {
+        let row = self.transformer.channels;
+        let to = Transforms { to: self.inputs.make_mut().as_mut_ptr(), row, plane: self.inputs_plane };
+        // SAFETY: the inputs have room for the most tiles of a group.
+        unsafe { self.transformer.run(isa, t, group, x, to) };
     }
 
     /// Products with one block of outputs, and their transforms back.
@@ -324,7 +359,7 @@ impl<T: Float> Scratch<T> {
         let count = (group.images.len() * per_image).next_multiple_of(products::rows(isa));
         let products = products::Products {
             left: self.inputs.as_ptr(),
-            left_row: self.channels,
+            left_row: self.transformer.channels,
             left_plane: self.inputs_plane,
             right: u.as_ptr(),
             right_plane: u_plane,

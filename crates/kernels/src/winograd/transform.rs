@@ -119,7 +119,8 @@ pub(super) struct Inputs<'a, T> {
     pub(super) columns: &'a mut [T],
     pub(super) channels: usize,
     pub(super) to: *mut T,
-    /// Between planes.
+    /// Between tiles and between planes.
+    pub(super) row: usize,
     pub(super) plane: usize,
 }
 
@@ -155,7 +156,7 @@ impl<T: Float> SimdBody<T> for Inputs<'_, T> {
                         }
                     }
                     for column in 0..t.columns {
-                        let to = self.to.add((down * t.columns + column) * self.channels + vector);
+                        let to = self.to.add((down * t.columns + column) * self.row + vector);
                         for r in 0..6 {
                             let mut d = [S::zero(); 6];
                             for s in 0..6 {
@@ -238,6 +239,8 @@ pub(super) struct Gradients<'a, T> {
     pub(super) pixels: &'a [T],
     pub(super) channels: usize,
     pub(super) to: *mut T,
+    /// Between tiles and between planes.
+    pub(super) row: usize,
     pub(super) plane: usize,
 }
 
@@ -253,7 +256,7 @@ impl<T: Float> SimdBody<T> for Gradients<'_, T> {
             for vector in (0..self.channels).step_by(S::N) {
                 // SAFETY: rows and columns beyond the result are not read, and the caller has room for the tiles.
                 unsafe {
-                    let to = self.to.add((down * t.columns + tile) * self.channels + vector);
+                    let to = self.to.add((down * t.columns + tile) * self.row + vector);
                     let mut half = [[S::zero(); 4]; 6];
                     for q in 0..4 {
                         let mut y = [S::zero(); 4];

@@ -1,13 +1,14 @@
 //! Backward-weights: transformed gradients times transformed inputs, summed over tiles.
 //!
 //! The plain loop: `sums[p][k][c] = sum over tiles t of z[p][t][k] * v[p][t][c]`, then the transpose of the weights' transform.
-//! The tricks: the sums of a tile of outputs k and vectors of inputs c stay in registers over all tiles of a group. Groups are
-//! divided into parts with sums of their own, how many is decided by the geometry alone; parts are added in order.
+//! The tricks: the sums of a tile of outputs k and vectors of inputs c stay in registers over all tiles of a group. Where all sums
+//! fit near, groups are divided into parts with sums of their own, how many is decided by the geometry alone, and parts are added
+//! in order. Where they do not, many groups are transformed first and then taken plane by plane.
 
 // Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
 #![allow(clippy::needless_range_loop)]
 
-use super::{Group, PLANES, Scratch, Tiles, pitch, transform};
+use super::{Group, PLANES, Tiles, Transformer, Transforms, pitch, transform};
 use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
 use crate::conv_parts::lanes;
@@ -16,9 +17,16 @@ use crate::isa::{Isa, Simd, SimdBody};
 use crate::par::{self, Shared};
 use crate::transpose::transpose;
 
-/// Bytes of sums that parts may have together, and the fewest and most parts.
-const PART_BYTES: usize = 20 << 20;
-const PARTS: (usize, usize) = (2, 8);
+/// Bytes of sums to which groups are added; larger ones are taken plane by plane. Where multiplications take twice as long,
+/// sums may be further away.
+fn near(isa: Isa) -> usize {
+    if isa == Isa::Avx512 { 1 << 20 } else { 5 << 19 }
+}
+
+/// Bytes of transforms of a round of planes, and the fewest tiles.
+const ROUND: (usize, usize) = (5 << 20, 64);
+/// Bytes of sums that parts may have together, and the most parts.
+const PARTS: (usize, usize) = (5 << 20, 8);
 
 /// Rows of a tile of sums: as many as divide a vector's worth of outputs.
 const fn rows_for(registers: usize) -> usize {
@@ -33,34 +41,15 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
     assert_eq!(x.len(), t.batch * t.c * t.h * t.w, "the input has its size");
     assert_eq!(gy.len(), t.batch * t.k * t.out_h * t.out_w, "the gradient has the size of the result");
     let plane = pitch::<T>(outputs * channels);
-    let groups = t.groups();
-    let parts = (PART_BYTES / (PLANES * plane * size_of::<T>())).clamp(PARTS.0, PARTS.1).min(groups);
+    let bytes = PLANES * plane * size_of::<T>();
+    let far = bytes > near(isa);
+    let parts = if far { 1 } else { (PARTS.0 / bytes).min(PARTS.1).min(t.groups()) };
     let mut sums = Buffer::unfilled(parts * PLANES * plane);
-    let work = (t.batch * t.rows * t.columns).saturating_mul(2 * PLANES * t.c * t.k) / parts;
-    par::for_each_chunk(sums.make_mut(), PLANES * plane, work, |part, sums| {
-        // The products of the forward pass have no room here: the block is that of the gradients.
-        let mut scratch = Scratch::new(isa, &t, outputs);
-        let mut pixels = Buffer::zeroed(4 * t.rows_at_once * t.out_w * outputs);
-        for (first, i) in (part * groups / parts..(part + 1) * groups / parts).enumerate() {
-            let group = t.group(i);
-            scratch.transform(isa, &t, &group, x);
-            gradients(isa, &t, &group, gy, outputs, pixels.make_mut(), &mut scratch);
-            let body = Sums {
-                left: scratch.products.as_ptr(),
-                left_row: outputs,
-                left_plane: scratch.products_plane,
-                right: scratch.inputs.as_ptr(),
-                right_row: channels,
-                right_plane: scratch.inputs_plane,
-                to: sums,
-                plane,
-                tiles: group.images.len() * group.rows.len() * t.columns,
-                add: first > 0,
-            };
-            // SAFETY: the set comes from detection, and scratch holds the transforms of the tiles.
-            unsafe { T::simd(isa, body) };
-        }
-    });
+    if far {
+        by_planes(isa, &t, x, gy, sums.make_mut(), plane);
+    } else {
+        by_groups(isa, &t, x, gy, sums.make_mut(), plane);
+    }
     let sums = &sums;
     par::for_each_chunk(gw, 9 * t.c, 200 * t.c * parts, |k, gw| {
         let mut kernels = Buffer::unfilled(9 * channels);
@@ -79,74 +68,206 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
     });
 }
 
-/// Transforms the gradients of a group to `[plane][tile][output]`, in the memory of the products.
-fn gradients<T: Float>(
+/// Sums in parts of groups, each of which a thread transforms and adds at once.
+fn by_groups<T: Float>(isa: Isa, t: &Tiles, x: &[T], gy: &[T], sums: &mut [T], plane: usize) {
+    let lanes = lanes::<T>(isa);
+    let (channels, outputs) = (t.c.next_multiple_of(lanes), t.k.next_multiple_of(lanes));
+    let (groups, parts) = (t.groups(), sums.len() / (PLANES * plane));
+    let work = (t.batch * t.rows * t.columns).saturating_mul(2 * PLANES * t.c * t.k) / parts;
+    par::for_each_chunk(sums, PLANES * plane, work, |part, sums| {
+        let mut inputs = Transformed::new(t.most(), channels);
+        let mut gradients = Transformed::new(t.most(), outputs);
+        let (mut transformer, mut pixels) = (Transformer::new(isa, t), pixels(t, outputs));
+        for (first, i) in (part * groups / parts..(part + 1) * groups / parts).enumerate() {
+            let group = t.group(i);
+            let (to_inputs, to_gradients) = (inputs.start(), gradients.start());
+            // SAFETY: both have room for the most tiles of a group.
+            unsafe {
+                transformer.run(isa, t, &group, x, inputs.at(to_inputs, 0));
+                transform_gradients(isa, t, &group, gy, pixels.make_mut(), gradients.at(to_gradients, 0));
+            }
+            let tiles = group.images.len() * group.rows.len() * t.columns;
+            for (p, to) in sums.chunks_exact_mut(plane).enumerate() {
+                add_plane(isa, (&gradients, &inputs), p, tiles, first > 0, to);
+            }
+        }
+    });
+}
+
+/// Sums in rounds of groups: all threads transform them, then each takes some planes, in which the sums of a tile of outputs and
+/// inputs stay in registers over all of the round.
+fn by_planes<T: Float>(isa: Isa, t: &Tiles, x: &[T], gy: &[T], sums: &mut [T], plane: usize) {
+    let lanes = lanes::<T>(isa);
+    let (channels, outputs) = (t.c.next_multiple_of(lanes), t.k.next_multiple_of(lanes));
+    let wanted = (ROUND.0 / (PLANES * size_of::<T>() * (channels + outputs))).max(ROUND.1);
+    let (groups, at_once) = (t.groups(), (wanted / t.most()).clamp(1, t.groups()));
+    let mut inputs = Transformed::new(at_once * t.most(), channels);
+    let mut gradients = Transformed::new(at_once * t.most(), outputs);
+    // Tiles before a group.
+    let before = |i: usize| match i {
+        i if i == groups => t.batch * t.rows * t.columns,
+        i => (t.group(i).images.start * t.rows + t.group(i).rows.start) * t.columns,
+    };
+    for first in (0..groups).step_by(at_once) {
+        let (start, end) = (before(first), before(groups.min(first + at_once)));
+        let (to_inputs, to_gradients) = (Shared(inputs.start()), Shared(gradients.start()));
+        let work = 36 * 16 * t.most() * (channels + outputs);
+        par::for_each_range(groups.min(first + at_once) - first, work, |range| {
+            let (mut transformer, mut pixels) = (Transformer::new(isa, t), pixels(t, outputs));
+            for i in first + range.start..first + range.end {
+                let group = t.group(i);
+                // SAFETY: there is room for as many groups, and each has its own tiles.
+                unsafe {
+                    transformer.run(isa, t, &group, x, inputs.at(to_inputs.get(), before(i) - start));
+                    let to = gradients.at(to_gradients.get(), before(i) - start);
+                    transform_gradients(isa, t, &group, gy, pixels.make_mut(), to);
+                }
+            }
+        });
+        par::for_each_chunk(sums, plane, (2 * (end - start) * t.c).saturating_mul(t.k), |p, to| {
+            add_plane(isa, (&gradients, &inputs), p, end - start, first > 0, to);
+        });
+    }
+}
+
+/// Transforms of some tiles, `[plane][tile][channel]`.
+struct Transformed<T: Float> {
+    elements: Buffer<T>,
+    /// Channels in whole vectors.
+    channels: usize,
+    /// Between tiles, an odd number of cache lines, and between planes.
+    row: usize,
+    plane: usize,
+}
+
+impl<T: Float> Transformed<T> {
+    fn new(tiles: usize, channels: usize) -> Transformed<T> {
+        let row = pitch::<T>(channels);
+        let plane = pitch::<T>(tiles * row);
+        Transformed { elements: Buffer::unfilled(PLANES * plane), channels, row, plane }
+    }
+
+    /// The place of the first tile, for writing.
+    fn start(&mut self) -> *mut T {
+        self.elements.make_mut().as_mut_ptr()
+    }
+
+    /// Where the transforms of tile `tile` and those after it go.
+    ///
+    /// # Safety
+    /// There is such a tile, and `start` is that of this value.
+    unsafe fn at(&self, start: *mut T, tile: usize) -> Transforms<T> {
+        // SAFETY: the caller's promise.
+        Transforms { to: unsafe { start.add(tile * self.row) }, row: self.row, plane: self.plane }
+    }
+}
+
+/// Rows of gradients, channels last.
+fn pixels<T: Float>(t: &Tiles, outputs: usize) -> Buffer<T> {
+    Buffer::zeroed(4 * t.rows_at_once * t.out_w * outputs)
+}
+
+/// Transforms the gradients of a group.
+///
+/// # Safety
+/// There is room for the tiles of the group at `to`, which nobody else uses.
+unsafe fn transform_gradients<T: Float>(
     isa: Isa,
     t: &Tiles,
     group: &Group,
     gy: &[T],
-    outputs: usize,
     pixels: &mut [T],
-    scratch: &mut Scratch<T>,
+    to: Transforms<T>,
 ) {
     let rows = t.output_rows(&group.rows);
+    let channels = t.k.next_multiple_of(lanes::<T>(isa));
     let (image, plane) = (t.k * t.out_h * t.out_w, t.out_h * t.out_w);
-    let to = Shared(scratch.products.make_mut().as_mut_ptr());
     for (i, n) in group.images.clone().enumerate() {
         let from = &gy[n * image..][..image][rows.start * t.out_w..];
-        transpose(isa, (t.k, rows.len() * t.out_w), from, plane, pixels, outputs);
+        transpose(isa, (t.k, rows.len() * t.out_w), from, plane, pixels, channels);
         let body = transform::Gradients {
             tiles: t,
             rows: group.rows.clone(),
             pixels,
-            channels: outputs,
+            channels,
             // SAFETY: the tiles of an image follow those of the images before it.
-            to: unsafe { to.get().add(i * group.rows.len() * t.columns * outputs) },
-            plane: scratch.products_plane,
+            to: unsafe { to.to.add(i * group.rows.len() * t.columns * to.row) },
+            row: to.row,
+            plane: to.plane,
         };
-        // SAFETY: the set comes from detection, and scratch was made for the geometry.
+        // SAFETY: the set comes from detection, and there is room for the tiles.
         unsafe { T::simd(isa, body) };
     }
 }
 
-/// The sums over the tiles of a group, in all planes.
-struct Sums<'a, T> {
-    /// `[plane][tile][output]`.
+/// Adds to the sums `[output][input]` of one plane the products of the first tiles, or replaces them.
+fn add_plane<T: Float>(
+    isa: Isa,
+    (gradients, inputs): (&Transformed<T>, &Transformed<T>),
+    plane: usize,
+    tiles: usize,
+    add: bool,
+    sums: &mut [T],
+) {
+    let left = &gradients.elements[plane * gradients.plane..];
+    let right = &inputs.elements[plane * inputs.plane..];
+    assert!(left.len() >= tiles * gradients.row && right.len() >= tiles * inputs.row);
+    assert!(sums.len() >= gradients.channels * inputs.channels);
+    let body = Sums {
+        left: left.as_ptr(),
+        left_row: gradients.row,
+        outputs: gradients.channels,
+        right: right.as_ptr(),
+        right_row: inputs.row,
+        inputs: inputs.channels,
+        to: sums.as_mut_ptr(),
+        tiles,
+        add,
+    };
+    // SAFETY: the set comes from detection, and the lengths were checked.
+    unsafe { T::simd(isa, body) };
+}
+
+/// The sums of one plane over some tiles.
+struct Sums<T> {
+    /// `[tile][output]`.
     left: *const T,
     left_row: usize,
-    left_plane: usize,
-    /// `[plane][tile][input]`.
+    outputs: usize,
+    /// `[tile][input]`.
     right: *const T,
     right_row: usize,
-    right_plane: usize,
-    /// `[plane][output][input]`.
-    to: &'a mut [T],
-    plane: usize,
+    inputs: usize,
+    /// `[output][input]`.
+    to: *mut T,
     tiles: usize,
     /// Add to the sums instead of replacing them.
     add: bool,
 }
 
-impl<T: Float> SimdBody<T> for Sums<'_, T> {
+impl<T: Float> SimdBody<T> for Sums<T> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
-        assert_eq!(self.to.len(), PLANES * self.plane);
         // SAFETY: the caller's promise.
         unsafe {
             match const { rows_for(S::REGISTERS) } {
-                8 => self.planes::<S, 8>(),
-                _ => self.planes::<S, 4>(),
+                8 => self.plane::<S, 8>(),
+                _ => self.plane::<S, 4>(),
             }
         }
     }
 }
 
-impl<T: Float> Sums<'_, T> {
+impl<T: Float> Sums<T> {
     #[inline(always)]
-    unsafe fn planes<S: Simd<T = T>, const RB: usize>(mut self) {
-        let vectors = self.right_row / S::N;
-        for p in 0..PLANES {
+    unsafe fn plane<S: Simd<T = T>, const RB: usize>(self) {
+        // Either some inputs of all tiles stay near while all outputs pass by, or where a tile of outputs is a small part of a
+        // cache line, a line of outputs while all inputs do.
+        let near = if RB == 8 { self.outputs } else { 16 };
+        for first in (0..self.outputs).step_by(near) {
+            let outputs = first..self.outputs.min(first + near);
+            let vectors = self.inputs / S::N;
             let mut v = 0;
             while v < vectors {
                 // Threes, and twos where a one would be left.
@@ -155,13 +276,13 @@ impl<T: Float> Sums<'_, T> {
                     4 => 2,
                     _ => 3,
                 };
-                for k in (0..self.left_row).step_by(RB) {
+                for k in outputs.clone().step_by(RB) {
                     // SAFETY: the caller's promise.
                     unsafe {
                         match width {
-                            1 => self.tile::<S, RB, 1>(p, k, v * S::N),
-                            2 => self.tile::<S, RB, 2>(p, k, v * S::N),
-                            _ => self.tile::<S, RB, 3>(p, k, v * S::N),
+                            1 => self.tile::<S, RB, 1>(k, v * S::N),
+                            2 => self.tile::<S, RB, 2>(k, v * S::N),
+                            _ => self.tile::<S, RB, 3>(k, v * S::N),
                         }
                     }
                 }
@@ -171,17 +292,17 @@ impl<T: Float> Sums<'_, T> {
     }
 
     #[inline(always)]
-    unsafe fn tile<S: Simd<T = T>, const RB: usize, const VB: usize>(&mut self, p: usize, k: usize, c: usize) {
+    unsafe fn tile<S: Simd<T = T>, const RB: usize, const VB: usize>(&self, k: usize, c: usize) {
         // SAFETY: the caller's promise.
         unsafe {
-            let mut left = self.left.add(p * self.left_plane + k);
-            let mut right = self.right.add(p * self.right_plane + c);
-            let to = self.to.as_mut_ptr().add(p * self.plane + k * self.right_row + c);
+            let mut left = self.left.add(k);
+            let mut right = self.right.add(c);
+            let to = self.to.add(k * self.inputs + c);
             let mut acc = [[S::zero(); VB]; RB];
             if self.add {
                 for r in 0..RB {
                     for i in 0..VB {
-                        acc[r][i] = S::load(to.add(r * self.right_row + i * S::N));
+                        acc[r][i] = S::load(to.add(r * self.inputs + i * S::N));
                     }
                 }
             }
@@ -201,7 +322,7 @@ impl<T: Float> Sums<'_, T> {
             }
             for r in 0..RB {
                 for i in 0..VB {
-                    S::store(to.add(r * self.right_row + i * S::N), acc[r][i]);
+                    S::store(to.add(r * self.inputs + i * S::N), acc[r][i]);
                 }
             }
         }
