@@ -218,21 +218,23 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, bias: 
     let block = products::block(isa, t.k.div_ceil(lanes)) * lanes;
     let (u, u_block, u_plane) = weights.transformed(isa, t, block);
     let y = Shared(y.as_mut_ptr());
-    let work = (t.most() * PLANES).saturating_mul(2 * t.c * t.k);
-    par::for_each_range(t.groups(), work, |range| {
+    let work = (t.most() * PLANES).saturating_mul(2 * t.c * block);
+    // Blocks of outputs of the same group follow each other, so that one image of a few tiles is work for all threads.
+    let blocks = t.k.div_ceil(block);
+    par::for_each_range(t.groups() * blocks, work, |range| {
         let mut scratch = Scratch::new(isa, t, block);
-        for i in range {
-            let group = t.group(i);
-            scratch.transform(isa, t, &group, x);
-            for b in 0..t.k.div_ceil(block) {
-                let (u, first) = (&u[b * u_block..], b * block);
-                let outputs = block.min(t.k - first);
-                let bias = bias.map(|bias| &bias[first..first + outputs]);
-                // SAFETY: the group alone writes its rows of the outputs; see there for what it reads.
-                unsafe {
-                    scratch.block(isa, t, &group, u, u_plane, bias, outputs, y.get().add(first * t.out_h * t.out_w))
-                };
+        let mut group = t.group(range.start / blocks);
+        for i in range.clone() {
+            let b = i % blocks;
+            if i == range.start || b == 0 {
+                group = t.group(i / blocks);
+                scratch.transform(isa, t, &group, x);
             }
+            let (u, first) = (&u[b * u_block..], b * block);
+            let outputs = block.min(t.k - first);
+            let bias = bias.map(|bias| &bias[first..first + outputs]);
+            // SAFETY: nobody else writes the rows of the group of these outputs; see there for what it reads.
+            unsafe { scratch.block(isa, t, &group, u, u_plane, bias, outputs, y.get().add(first * t.out_h * t.out_w)) };
         }
     });
 }
