@@ -1,9 +1,9 @@
 //! Convolution forward with vectors of output channels, for rows of results that would leave much of a vector of pixels empty.
 //!
-//! The plain loop, for one image in planes (`planes`): `y[i][j][k] = bias[k] + sum over taps t of plane[tap[t] + i*pitch + j] * w[t][k]`.
+//! The plain loop, for one padded image: `y[i][j][k] = bias[k] + sum over taps t of x[tap[t] + i*line + j*step] * w[t][k]`.
 //! The tricks: the sums of some rows and columns of pixels stay in registers over the whole reduction; a pixel is broadcast from
-//! where it lies, at a constant distance from the first one of its row. Columns and rows that are left over are computed
-//! twice instead of having tiles of their own. The result is transposed once, while it is in the cache.
+//! where it lies, so strides cost nothing. Columns that are left over are computed twice instead of having tiles of their own,
+//! rows too or one by one. The result is transposed once, while it is in the cache.
 
 use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
@@ -32,23 +32,31 @@ fn block<T>(isa: Isa) -> usize {
 
 /// Images for which preparing a convolution is a small part of it.
 const MANY: usize = 16;
+/// What an element of a plane for a residue of the stride costs, in products of vectors.
+const RESIDUE: f64 = 2.4;
 
 /// Whether vectors of channels have fewer empty places than vectors of pixels, by a margin for the transposes. These weigh more
-/// with few taps, and less for few images, for which there is less to prepare here than for vectors of pixels.
+/// with few taps, and less for few images, for which there is less to prepare here than for vectors of pixels. Strides cost
+/// nothing here, and planes for each residue there, which weigh most for inputs that meet few weights.
 pub(crate) fn pays<T>(isa: Isa, g: &ConvGeometry) -> bool {
     let used = |n: usize, unit: usize| n as f64 / n.next_multiple_of(unit) as f64;
-    let taps = g.in_channels * g.kernel_h * g.kernel_w;
+    let kernel = g.kernel_h * g.kernel_w;
+    let taps = g.in_channels * kernel;
+    let products = (g.out_channels * kernel) as f64 / (g.stride.0 * g.stride.1 * lanes::<T>(isa)) as f64;
+    let pixels = if g.stride.1 == 1 { 1.0 } else { products / (products + RESIDUE) };
     columns(isa, g.out_w).is_some_and(|c| {
         let channels = used(g.out_channels, block::<T>(isa)) * used(g.out_w, c);
         let margin = 1.2 + 8.0 / taps as f64 * g.batch.min(MANY) as f64 / MANY as f64;
-        g.groups == 1 && g.kernel_h * g.kernel_w > 1 && channels > margin * used(g.out_w, lanes::<T>(isa))
+        g.groups == 1 && kernel > 1 && channels > margin * pixels * used(g.out_w, lanes::<T>(isa))
     })
 }
 
 /// [`crate::conv::conv2d`] of one group, for rows of at least four results.
 pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
-    let rows = Axis::slid(g.in_h, g.padding.0, g.kernel_h, g.dilation.0, g.stride.0, g.out_h);
-    let columns_axis = Axis::slid(g.in_w, g.padding.2, g.kernel_w, g.dilation.1, g.stride.1, g.out_w);
+    // Planes as for stride 1, of which only some elements are read.
+    let (reach_h, reach_w) = ((g.out_h - 1) * g.stride.0 + 1, (g.out_w - 1) * g.stride.1 + 1);
+    let rows = Axis::slid(g.in_h, g.padding.0, g.kernel_h, g.dilation.0, 1, reach_h);
+    let columns_axis = Axis::slid(g.in_w, g.padding.2, g.kernel_w, g.dilation.1, 1, reach_w);
     let planes = Planes::new(g.in_channels, rows, columns_axis, true);
     let (block, kernel, out) = (block::<T>(isa), g.kernel_h * g.kernel_w, g.out_h * g.out_w);
     let taps = g.in_channels * kernel;
@@ -89,7 +97,8 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bia
             }
             let sweep = Sweep {
                 x: if planes.in_place { source } else { &copy[..] }.as_ptr(),
-                pitch: planes.pitch,
+                line: g.stride.0 * planes.pitch,
+                step: g.stride.1,
                 taps: &offsets,
                 w: packed[b * (taps + 1) * block..].as_ptr(),
                 y: results.as_mut_ptr(),
@@ -112,7 +121,9 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bia
 /// All pixels of an image, for one block of channels.
 struct Sweep<'a, T> {
     x: *const T,
-    pitch: usize,
+    /// Elements between rows and columns of results in x.
+    line: usize,
+    step: usize,
     taps: &'a [usize],
     w: *const T,
     y: *mut T,
@@ -153,13 +164,29 @@ impl<T: Float> SimdBody<T> for Sweep<'_, T> {
 /// Tiles of R rows and C columns of pixels and VB vectors of channels, over the image.
 #[inline(always)]
 unsafe fn tiles<S: Simd, const R: usize, const C: usize, const VB: usize>(s: &Sweep<'_, S::T>) {
+    // A step that is known needs no registers.
+    // SAFETY: the caller's promise.
+    unsafe { if s.step == 1 { rows::<S, R, C, VB, 1>(s) } else { rows::<S, R, C, VB, 0>(s) } }
+}
+
+/// [`tiles`] with the step as a constant; 0 stands for any other.
+#[inline(always)]
+unsafe fn rows<S: Simd, const R: usize, const C: usize, const VB: usize, const STEP: usize>(s: &Sweep<'_, S::T>) {
     let (height, width) = s.size;
-    for i in (0..height).step_by(R) {
-        // The last row stands in for those below it.
-        let rows: [usize; R] = std::array::from_fn(|r| (i + r).min(height - 1));
-        for j in (0..width).step_by(C) {
-            // SAFETY: the caller's promise.
-            unsafe { tile::<S, R, C, VB>(s, rows, j.min(width - C)) };
+    // The last row stands in for those below it, if most of a tile is left; else what is left goes row by row.
+    let whole = if 2 * (height % R) > R { height } else { height / R * R };
+    // SAFETY: the caller's promise.
+    unsafe {
+        for i in (0..whole).step_by(R) {
+            let rows: [usize; R] = std::array::from_fn(|r| (i + r).min(height - 1));
+            for j in (0..width).step_by(C) {
+                tile::<S, R, C, VB, STEP>(s, rows, j.min(width - C));
+            }
+        }
+        for i in whole..height {
+            for j in (0..width).step_by(C) {
+                tile::<S, 1, C, VB, STEP>(s, [i], j.min(width - C));
+            }
         }
     }
 }
@@ -167,14 +194,16 @@ unsafe fn tiles<S: Simd, const R: usize, const C: usize, const VB: usize>(s: &Sw
 // Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
 #[allow(clippy::needless_range_loop)]
 #[inline(always)]
-unsafe fn tile<S: Simd, const R: usize, const C: usize, const VB: usize>(
+unsafe fn tile<S: Simd, const R: usize, const C: usize, const VB: usize, const STEP: usize>(
     s: &Sweep<'_, S::T>,
     rows: [usize; R],
     column: usize,
 ) {
+    let step = if STEP == 0 { s.step } else { STEP };
+    let columns: [usize; C] = std::array::from_fn(|c| c * step);
     // SAFETY: the caller's promise.
     unsafe {
-        let x: [*const S::T; R] = std::array::from_fn(|r| s.x.add(rows[r] * s.pitch + column));
+        let x: [*const S::T; R] = std::array::from_fn(|r| s.x.add(rows[r] * s.line + column * step));
         let mut acc = [[[S::zero(); VB]; C]; R];
         for v in 0..VB {
             let bias = S::load(s.w.add(v * S::N));
@@ -192,7 +221,7 @@ unsafe fn tile<S: Simd, const R: usize, const C: usize, const VB: usize>(
             }
             for r in 0..R {
                 for c in 0..C {
-                    let a = S::splat(*x[r].add(tap + c));
+                    let a = S::splat(*x[r].add(tap + columns[c]));
                     for v in 0..VB {
                         acc[r][c][v] = S::fma(a, b[v], acc[r][c][v]);
                     }
