@@ -16,7 +16,7 @@
 use crate::element::{Float, compiled_here};
 use crate::isa::{self, Isa};
 use crate::par;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::{conv_channels, conv_clipped, conv_depthwise, conv_direct, conv_weight, conv_weight_channels, winograd};
 
@@ -200,22 +200,6 @@ fn way<T: Float>(g: &ConvGeometry) -> Way {
     direct_way(g)
 }
 
-/// Whether no element is infinite or NaN. Differences of inputs make NaN of infinity, and a tile shares its NaN, so what
-/// Winograd's filtering gives for such inputs is not the convolution.
-fn finite<T: Float>(y: &mut [T]) -> bool {
-    let found = AtomicBool::new(false);
-    par::for_each_chunk(y, 1 << 13, 1 << 11, |_, y| {
-        let sum = isa::dispatch::<T, _>(
-            #[inline(always)]
-            || lane_sum(y),
-        );
-        if (sum * T::ZERO).nan() {
-            found.store(true, Ordering::Relaxed);
-        }
-    });
-    !found.into_inner()
-}
-
 fn direct_way(g: &ConvGeometry) -> Way {
     let taps = g.group_in().saturating_mul(g.kernel_h).saturating_mul(g.kernel_w);
     let rows = g.batch.saturating_mul(g.out_channels).saturating_mul(g.out_h).saturating_mul(taps);
@@ -269,8 +253,7 @@ fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: 
         Way::Clipped => conv_clipped::conv2d(g, x, w, bias, y),
         Way::Depthwise => conv_depthwise::conv2d(isa, g, x, w, bias, y),
         Way::Winograd if const { size_of::<T>() == 4 } => {
-            winograd::conv2d(isa, g, x, w, bias, y);
-            if !finite(y) {
+            if !winograd::conv2d(isa, g, x, w, bias, y) {
                 forward(g, x, w, bias, y, direct_way(g), isa);
             }
         }
@@ -297,8 +280,7 @@ fn input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T], way: Way, 
         Way::Clipped => conv_clipped::conv2d_input(g, w, gy, gx),
         Way::Depthwise => conv_depthwise::conv2d_input(isa, g, w, gy, gx),
         Way::Winograd if const { size_of::<T>() == 4 } => {
-            winograd::conv2d_input(isa, g, w, gy, gx);
-            if !finite(gx) {
+            if !winograd::conv2d_input(isa, g, w, gy, gx) {
                 input(g, w, gy, gx, direct_way(g), isa);
             }
         }
@@ -329,8 +311,7 @@ fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way,
         Way::Clipped => conv_clipped::conv2d_weight(g, x, gy, gw),
         Way::Depthwise => conv_depthwise::conv2d_weight(isa, g, x, gy, gw),
         Way::Winograd if const { size_of::<T>() == 4 } => {
-            winograd::conv2d_weight(isa, g, x, gy, gw);
-            if !finite(gw) {
+            if !winograd::conv2d_weight(isa, g, x, gy, gw) {
                 weight(g, x, gy, gw, direct_way(g), isa);
             }
         }

@@ -18,6 +18,7 @@ mod transform;
 mod weight;
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
@@ -157,16 +158,18 @@ fn pitch<T>(n: usize) -> usize {
     n.div_ceil(line) * line + (n.div_ceil(line) + 1) % 2 * line
 }
 
-/// [`crate::conv::conv2d`] where it [`pays`].
-pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+/// [`crate::conv::conv2d`] where it [`pays`]. Gives whether the result is finite.
+///
+/// Differences of inputs make NaN of infinity, and a tile shares its NaN, so what comes of such inputs is not the convolution.
+pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) -> bool {
     let tiles = Tiles::forward(g, g.in_channels.next_multiple_of(lanes::<T>(isa)));
-    correlate(isa, &tiles, x, Weights { w, out: 9 * g.in_channels, input: 9, turned: false }, bias, y);
+    correlate(isa, &tiles, x, Weights { w, out: 9 * g.in_channels, input: 9, turned: false }, bias, y)
 }
 
-/// [`crate::conv::conv2d_input`] where it [`pays`].
-pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
+/// [`crate::conv::conv2d_input`] where it [`pays`]. Gives whether the result is finite.
+pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) -> bool {
     let tiles = Tiles::backward(g, g.out_channels.next_multiple_of(lanes::<T>(isa)));
-    correlate(isa, &tiles, gy, Weights { w, out: 9, input: 9 * g.in_channels, turned: true }, None, gx);
+    correlate(isa, &tiles, gy, Weights { w, out: 9, input: 9 * g.in_channels, turned: true }, None, gx)
 }
 
 /// Kernels of 3x3 for each pair of channels.
@@ -210,8 +213,8 @@ impl<T: Float> Weights<'_, T> {
     }
 }
 
-/// The correlation of all images.
-fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, bias: Option<&[T]>, y: &mut [T]) {
+/// The correlation of all images. Gives whether it is finite.
+fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, bias: Option<&[T]>, y: &mut [T]) -> bool {
     assert_eq!(x.len(), t.batch * t.c * t.h * t.w, "the input has its size");
     assert_eq!(y.len(), t.batch * t.k * t.out_h * t.out_w, "the result has its size");
     let lanes = lanes::<T>(isa);
@@ -221,6 +224,7 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, bias: 
     let work = (t.most() * PLANES).saturating_mul(2 * t.c * block);
     // Blocks of outputs of the same group follow each other, so that one image of a few tiles is work for all threads.
     let blocks = t.k.div_ceil(block);
+    let odd = AtomicBool::new(false);
     par::for_each_range(t.groups() * blocks, work, |range| {
         let mut scratch = Scratch::new(isa, t, block);
         let mut group = t.group(range.start / blocks);
@@ -234,9 +238,15 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, bias: 
             let outputs = block.min(t.k - first);
             let bias = bias.map(|bias| &bias[first..first + outputs]);
             // SAFETY: nobody else writes the rows of the group of these outputs; see there for what it reads.
-            unsafe { scratch.block(isa, t, &group, u, u_plane, bias, outputs, y.get().add(first * t.out_h * t.out_w)) };
+            let finite = unsafe {
+                scratch.block(isa, t, &group, u, u_plane, bias, outputs, y.get().add(first * t.out_h * t.out_w))
+            };
+            if !finite {
+                odd.store(true, Ordering::Relaxed);
+            }
         }
     });
+    !odd.into_inner()
 }
 
 /// Where transforms of tiles go: `[plane][tile][channel]`, with the distances of tiles and planes.
@@ -340,7 +350,7 @@ impl<T: Float> Scratch<T> {
         unsafe { self.transformer.run(isa, t, group, x, to) };
     }
 
-    /// Products with one block of outputs, and their transforms back.
+    /// Products with one block of outputs, and their transforms back. Gives whether these are finite.
     ///
     /// # Safety
     /// `y` points to the first channel of the block of the first image of the result, which has all images, and nobody
@@ -356,7 +366,7 @@ impl<T: Float> Scratch<T> {
         bias: Option<&[T]>,
         outputs: usize,
         y: *mut T,
-    ) {
+    ) -> bool {
         let per_image = group.rows.len() * t.columns;
         let count = (group.images.len() * per_image).next_multiple_of(products::rows(isa));
         let products = products::Products {
@@ -377,6 +387,7 @@ impl<T: Float> Scratch<T> {
             self.bias.make_mut()[..outputs].copy_from_slice(bias);
         }
         let rows = t.output_rows(&group.rows);
+        let mut finite = true;
         for (i, n) in group.images.clone().enumerate() {
             let body = transform::Outputs {
                 tiles: t,
@@ -391,11 +402,12 @@ impl<T: Float> Scratch<T> {
             let plane = t.out_h * t.out_w;
             // SAFETY: as for the inputs; the rows of the outputs are inside of the result and this group's own.
             unsafe {
-                T::simd(isa, body);
+                finite &= T::simd(isa, body);
                 let to = y.add(n * t.k * plane + rows.start * t.out_w);
                 transpose_to(isa, (rows.len() * t.out_w, outputs), &self.results, self.block, to, plane);
             }
         }
+        finite
     }
 }
 

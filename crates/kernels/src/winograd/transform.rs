@@ -188,14 +188,17 @@ pub(super) struct Outputs<'a, T> {
 }
 
 impl<T: Float> SimdBody<T> for Outputs<'_, T> {
-    type Output = ();
+    /// Whether no result is infinite or NaN.
+    type Output = bool;
     #[inline(always)]
-    unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
+    unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) -> bool {
         let t = self.tiles;
         let lines = t.output_rows(&self.rows).len();
         assert!(self.block.is_multiple_of(S::N) && self.bias.len() == self.block);
         assert!(self.results.len() >= lines * t.out_w * self.block);
         let results = self.results.as_mut_ptr();
+        // SAFETY: the set is enabled here.
+        let mut odd = unsafe { S::zero() };
         for (down, tile) in (0..self.rows.len()).flat_map(|d| (0..t.columns).map(move |c| (d, c))) {
             let (high, wide) = ((lines - 4 * down).min(4), (t.out_w - 4 * tile).min(4));
             for vector in (0..self.block).step_by(S::N) {
@@ -220,7 +223,10 @@ impl<T: Float> SimdBody<T> for Outputs<'_, T> {
                             let line = results.add(((4 * down + p) * t.out_w + 4 * tile) * self.block + vector);
                             for q in 0..4 {
                                 if q < wide {
-                                    S::store(line.add(q * self.block), S::add(y[q], bias));
+                                    let y = S::add(y[q], bias);
+                                    // Nothing but infinity and NaN makes NaN of zero.
+                                    odd = S::fma(y, S::zero(), odd);
+                                    S::store(line.add(q * self.block), y);
                                 }
                             }
                         }
@@ -228,6 +234,8 @@ impl<T: Float> SimdBody<T> for Outputs<'_, T> {
                 }
             }
         }
+        // SAFETY: as above.
+        unsafe { !S::sum(odd).nan() }
     }
 }
 

@@ -8,6 +8,8 @@
 // Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
 #![allow(clippy::needless_range_loop)]
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::{Group, PLANES, Tiles, Transformer, Transforms, pitch, transform};
 use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
@@ -33,8 +35,8 @@ const fn rows_for(registers: usize) -> usize {
     if registers == 32 { 8 } else { 4 }
 }
 
-/// [`crate::conv::conv2d_weight`] where it [`pays`](super::pays).
-pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
+/// [`crate::conv::conv2d_weight`] where it [`pays`](super::pays). Gives whether the result is finite.
+pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) -> bool {
     let lanes = lanes::<T>(isa);
     let (channels, outputs) = (g.in_channels.next_multiple_of(lanes), g.out_channels.next_multiple_of(lanes));
     let t = Tiles::forward(g, channels + outputs);
@@ -50,7 +52,7 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
     } else {
         by_groups(isa, &t, x, gy, sums.make_mut(), plane);
     }
-    let sums = &sums;
+    let (sums, odd) = (&sums, AtomicBool::new(false));
     par::for_each_chunk(gw, 9 * t.c, 200 * t.c * parts, |k, gw| {
         let mut kernels = Buffer::unfilled(9 * channels);
         let body = transform::KernelGradients {
@@ -65,7 +67,12 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
         // SAFETY: the set comes from detection, and all parts have all planes.
         unsafe { T::simd(isa, body) };
         transpose(isa, (9, t.c), &kernels, channels, gw, 9);
+        // Nothing but infinity and NaN makes NaN of zero.
+        if gw.iter().fold(T::ZERO, |sum, &v| sum + v * T::ZERO).nan() {
+            odd.store(true, Ordering::Relaxed);
+        }
     });
+    !odd.into_inner()
 }
 
 /// Sums in parts of groups, each of which a thread transforms and adds at once.
