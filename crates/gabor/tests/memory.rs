@@ -81,17 +81,41 @@ fn what_is_not_used_any_more_is_written_in_place() -> Result<()> {
     Ok(())
 }
 
-fn batch_norm_and_relu_share_their_result() -> Result<()> {
+fn the_gradient_between_batch_norm_and_relu_is_never_written() -> Result<()> {
     let taken = |net: Sequential| -> Result<u64> {
         let x = Tensor::rand([2, 3, 8, 8])?;
-        net.forward(&x)?;
+        let mut before = memory_stats();
+        for _ in 0..2 {
+            before = memory_stats();
+            net.forward(&x)?.square()?.sum()?.backward()?;
+        }
+        let after = memory_stats();
+        Ok(after.system_allocations + after.reused - before.system_allocations - before.reused)
+    };
+    let one = taken(seq![BatchNorm2d::new(3), ReLU]?)?;
+    assert_eq!(
+        taken(seq![BatchNorm2d::new(3), Identity, ReLU]?)?,
+        one + 1,
+        "the gradient between is written to memory"
+    );
+    Ok(())
+}
+
+fn a_relu_in_sequential_writes_over_what_nobody_holds() -> Result<()> {
+    let taken = |net: &Sequential| -> Result<u64> {
+        let x = Tensor::rand([2, 3, 8, 8])?;
         let before = memory_stats();
         net.forward(&x)?;
         let after = memory_stats();
         Ok(after.system_allocations + after.reused - before.system_allocations - before.reused)
     };
-    let one = taken(seq![BatchNorm2d::new(3), ReLU]?)?;
-    assert_eq!(taken(seq![BatchNorm2d::new(3), Identity, ReLU]?)?, one + 1, "what lies between is written to memory");
+    let conv = || Conv2d::new(3, 3, 1).bias(false);
+    assert_eq!(taken(&seq![conv(), ReLU]?)?, taken(&seq![conv()]?)?);
+    // A hook may keep what it sees, and the input is the caller's.
+    let hooked = seq![conv(), ReLU]?;
+    let _handle = hooked.register_forward_hook("1", |_, _| Ok(None))?;
+    assert_eq!(taken(&hooked)?, taken(&seq![conv()]?)? + 1);
+    assert_eq!(taken(&seq![ReLU]?)?, 1);
     Ok(())
 }
 
@@ -109,6 +133,7 @@ fn memory_that_nobody_holds_goes_back() -> Result<()> {
 fn the_pool_keeps_its_promises() -> Result<()> {
     the_second_training_step_of_lenet_allocates_no_buffer()?;
     what_is_not_used_any_more_is_written_in_place()?;
-    batch_norm_and_relu_share_their_result()?;
+    the_gradient_between_batch_norm_and_relu_is_never_written()?;
+    a_relu_in_sequential_writes_over_what_nobody_holds()?;
     memory_that_nobody_holds_goes_back()
 }

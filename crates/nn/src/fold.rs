@@ -21,12 +21,16 @@ pub(crate) fn in_one(layers: &[Layer], hooks: &[Hooks], x: &Tensor) -> Option<(u
     result.or_else(|| convolve_and_normalise(&layers[0], &layers[1], x)).map(|y| (2, y))
 }
 
+/// Whether the layer is a ReLU.
+pub(crate) fn is_relu(layer: &Layer) -> bool {
+    layer.as_any().is_some_and(|layer| layer.is::<ReLU>())
+}
+
 /// Batch norm by the statistics of the batch, and ReLU; None if they are not such layers, or not in such a state.
 #[track_caller]
 fn normalise_and_rectify(first: &Layer, second: &Layer, x: &Tensor) -> Option<Result<Tensor>> {
     let norm = first.as_any()?.downcast_ref::<BatchNorm2d>()?;
-    second.as_any()?.downcast_ref::<ReLU>()?;
-    norm.forward_relu(x)
+    if is_relu(second) { norm.forward_relu(x) } else { None }
 }
 
 /// Convolution and batch norm by running statistics; None if they are not such layers, or not in such a state.

@@ -5,7 +5,7 @@ use std::panic::Location;
 
 use tensor::{Error, Result, Tensor, called_from};
 
-use crate::fold::in_one;
+use crate::fold::{in_one, is_relu};
 use crate::hooks::Hooks;
 use crate::label::{Label, Walk};
 use crate::module::{Forward, LIBRARY, Module, Visitor};
@@ -127,6 +127,12 @@ impl Forward for Sequential {
             let mut y = x.clone().into_owned();
             let mut i = 0;
             while let Some((layer, hooks)) = self.layers.get(i).zip(self.hooks.get(i)) {
+                if hooks.is_empty() && is_relu(layer) {
+                    // In the memory of what went in, if nothing else holds it.
+                    y = y.relu_().map_err(|error| self.placed(error, i))?;
+                    i += 1;
+                    continue;
+                }
                 let in_one = if hooks.is_empty() { in_one(&self.layers[i..], &self.hooks[i..], &y) } else { None };
                 let (count, result) = in_one.unwrap_or_else(|| {
                     let run = |x: &Tensor| {

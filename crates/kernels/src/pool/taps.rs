@@ -48,9 +48,10 @@ fn pick_taps_of<T: Float>(geo: &PoolGeometry, x: &[T], taps: &[u8], y: &mut [T])
     let (plane, out) = geo.plane();
     let chunk = planes_per_chunk(plane);
     par::for_each_chunk(y, chunk * out, 12 * chunk.min(geo.planes) * out, |i, y| {
+        let offsets = offsets(geo);
         let inputs = x[i * chunk * plane..].chunks_exact(plane).zip(taps[i * chunk * out..].chunks_exact(out));
         for (y, (x, taps)) in y.chunks_exact_mut(out).zip(inputs) {
-            each_place(geo, taps, |at, place| y[at] = x[place]);
+            each_place(geo, &offsets, taps, |at, place| y[at] = x[place]);
         }
     });
 }
@@ -61,13 +62,17 @@ fn check(geo: &PoolGeometry, input: usize, output: usize, taps: usize) {
     assert!(geo.has_taps(), "taps say where each maximum is");
 }
 
+/// How far each tap is from the first one of its window.
+fn offsets(geo: &PoolGeometry) -> [usize; 256] {
+    let mut offsets = [0; 256];
+    let places = (0..geo.kernel_h).flat_map(|h| (0..geo.kernel_w).map(move |w| h * geo.in_w + w));
+    offsets.iter_mut().zip(places).for_each(|(offset, place)| *offset = place);
+    offsets
+}
+
 /// Calls `f` with each output of a plane and the position that its tap names.
 #[inline(always)]
-fn each_place(geo: &PoolGeometry, taps: &[u8], mut f: impl FnMut(usize, usize)) {
-    let mut offsets = [0; 256];
-    for (tap, offset) in offsets[..geo.kernel_h * geo.kernel_w].iter_mut().enumerate() {
-        *offset = tap / geo.kernel_w * geo.in_w + tap % geo.kernel_w;
-    }
+fn each_place(geo: &PoolGeometry, offsets: &[usize; 256], taps: &[u8], mut f: impl FnMut(usize, usize)) {
     let before = geo.padding.0 * geo.in_w + geo.padding.1;
     for (oh, taps) in taps.chunks_exact(geo.out_w).enumerate() {
         for (ow, &tap) in taps.iter().enumerate() {
@@ -94,7 +99,8 @@ impl<T: Float> Loops for Planes<'_, T> {
             return self.gx.fill(T::ZERO);
         }
         match (geo.kernel_w, geo.stride.1) {
-            _ if geo.kernel_h > 3 || plane > FAR => self.scatter(),
+            // Short rows are not worth their set-up.
+            _ if geo.kernel_h > 3 || plane > FAR || geo.in_w < SHORT => self.scatter(),
             (2, 2) => self.gather::<2, 2>(),
             (3, 1) => self.gather::<3, 1>(),
             (3, 2) => self.gather::<3, 2>(),
@@ -104,6 +110,8 @@ impl<T: Float> Loops for Planes<'_, T> {
     }
 }
 
+/// Elements of a row that fill a vector.
+const SHORT: usize = 16;
 /// Elements of a plane that is too large for whole planes of intermediate results.
 const FAR: usize = 1 << 14;
 
@@ -113,8 +121,9 @@ impl<T: Float> Planes<'_, T> {
         let (plane, out) = self.geo.plane();
         let outputs = self.g.chunks_exact(out).zip(self.taps.chunks_exact(out));
         self.gx.fill(T::ZERO);
+        let offsets = offsets(self.geo);
         for (gx, (g, taps)) in self.gx.chunks_exact_mut(plane).zip(outputs) {
-            each_place(self.geo, taps, |at, place| gx[place] = gx[place] + g[at]);
+            each_place(self.geo, &offsets, taps, |at, place| gx[place] = gx[place] + g[at]);
         }
     }
 
