@@ -8,7 +8,7 @@ fn channel<T: Float>(x: &[T], extent: Channels, c: usize) -> Vec<f64> {
     (0..x.len()).filter(|i| i / extent.inner % extent.channels == c).map(|i| x[i].f()).collect()
 }
 
-/// Twin of [`crate::norm::moments`].
+/// Mean and variance of each channel: the first half of [`crate::norm::standardize`].
 pub fn moments<T: Float>(x: &[T], extent: Channels) -> Vec<f64> {
     let of = |c: usize| {
         let values = channel(x, extent, c);
@@ -19,7 +19,8 @@ pub fn moments<T: Float>(x: &[T], extent: Channels) -> Vec<f64> {
     (0..extent.channels).flat_map(of).collect()
 }
 
-/// Twin of [`crate::norm::gradient_sums`].
+/// Sums of the gradient, and of the gradient times `x - mean`, of each channel: the first half of
+/// [`crate::norm::standardize_gradient`].
 pub fn gradient_sums<T: Float>(g: &[T], x: &[T], mean: &[T], extent: Channels) -> Vec<f64> {
     let of = |c: usize| {
         let (g, x) = (channel(g, extent, c), channel(x, extent, c));
@@ -36,7 +37,7 @@ pub fn affine<T: Float>(x: &[T], c: &[T], extent: Channels, y: &mut [T]) {
     }
 }
 
-/// Twin of [`crate::norm::gradient`].
+/// The gradient itself: the second half of [`crate::norm::standardize_gradient`].
 pub fn gradient<T: Float>(g: &[T], x: &[T], c: &[T], extent: Channels, y: &mut [T]) {
     for (i, y) in y.iter_mut().enumerate() {
         let at = 4 * (i / extent.inner % extent.channels);
