@@ -2,7 +2,9 @@
 //!
 //! `cargo run --release -p gabor-kernels --example conv_throughput [threads [part of a layer's name [direct|winograd]]]`
 
-use gabor_kernels::conv::{ConvAlgorithm, ConvGeometry, conv2d, conv2d_input, conv2d_weight, set_conv_algorithm};
+use gabor_kernels::conv::{
+    ConvAlgorithm, ConvGeometry, Epilogue, conv2d, conv2d_input, conv2d_weight, set_conv_algorithm,
+};
 use gabor_kernels::gemm::{MatRef, gemm};
 use gabor_kernels::{isa, par};
 use std::hint::black_box;
@@ -78,7 +80,7 @@ fn main() {
         let (x_len, w_len, y_len) = (batch * c * side * side, weight.iter().product(), batch * k * g.out_h * g.out_w);
         let (mut x, mut w, mut y) = (numbers(x_len), numbers(w_len), numbers(y_len));
         let flop = 2.0 * (y_len * weight[1] * kernel * kernel) as f64;
-        let forward = shortest(|| conv2d(&g, black_box(&x), &w, None, &mut y));
+        let forward = shortest(|| conv2d(&g, black_box(&x), &w, Epilogue::NONE, &mut y));
         let by_input = shortest(|| conv2d_input(&g, &w, black_box(&y), &mut x));
         let by_weight = shortest(|| conv2d_weight(&g, black_box(&x), &y, &mut w));
         let show = |t: f64| format!("{:9.2} us {:6.1} GF", t * 1e6, flop / t / 1e9);

@@ -136,6 +136,29 @@ impl ConvGeometry {
     }
 }
 
+/// What is done to each result before it is written: a pass over memory less than if it is done after.
+///
+/// ```
+/// use gabor_kernels::conv::{ConvGeometry, Epilogue, conv2d};
+/// let one = ConvGeometry::new([1, 1, 1, 2], [1, 1, 1, 1], (1, 1), (0, 0, 0, 0), (1, 1), 1).ok_or("no geometry")?;
+/// let mut y = [0.0f32; 2];
+/// conv2d(&one, &[1.0, -3.0], &[2.0], Epilogue { bias: Some(&[1.0]), relu: true }, &mut y);
+/// assert_eq!(y, [3.0, 0.0]);
+/// # Ok::<(), &str>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue<'a, T> {
+    /// What is added, for each output channel.
+    pub bias: Option<&'a [T]>,
+    /// Whether what is not above zero becomes zero, after the bias; NaN stays NaN.
+    pub relu: bool,
+}
+
+impl<T> Epilogue<'_, T> {
+    /// The result as it is.
+    pub const NONE: Self = Epilogue { bias: None, relu: false };
+}
+
 /// How a convolution is computed; which one is best follows from the geometry alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
@@ -221,44 +244,44 @@ fn direct_way(g: &ConvGeometry) -> Way {
 
 compiled_here! {
     trait ConvKernels for f32, f64 = {
-        fn conv2d(geometry: &ConvGeometry, x: &[Self], w: &[Self], bias: Option<&[Self]>, y: &mut [Self]) = conv2d_of;
+        fn conv2d(geometry: &ConvGeometry, x: &[Self], w: &[Self], epilogue: Epilogue<Self>, y: &mut [Self]) = conv2d_of;
         fn conv2d_input(geometry: &ConvGeometry, w: &[Self], gy: &[Self], gx: &mut [Self]) = conv2d_input_of;
         fn conv2d_weight(geometry: &ConvGeometry, x: &[Self], gy: &[Self], gw: &mut [Self]) = conv2d_weight_of;
         fn conv2d_bias(geometry: &ConvGeometry, gy: &[Self], gb: &mut [Self]) = conv2d_bias_of;
     }
 }
 
-/// Writes the convolution of `x` `[N, C, H, W]` with `w` `[K, C / groups, R, S]`, plus `bias` `[K]`, to `y`.
+/// Writes the convolution of `x` `[N, C, H, W]` with `w` `[K, C / groups, R, S]`, after the epilogue, to `y`.
 ///
 /// # Panics
 /// The geometry is inconsistent or a slice does not have its size.
-pub fn conv2d<T: Float>(geometry: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
-    <T as ConvKernels>::conv2d(geometry, x, w, bias, y);
+pub fn conv2d<T: Float>(geometry: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, y: &mut [T]) {
+    <T as ConvKernels>::conv2d(geometry, x, w, epilogue, y);
 }
 
-fn conv2d_of<T: Float>(geometry: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+fn conv2d_of<T: Float>(geometry: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, y: &mut [T]) {
     let g = geometry;
     let some = g.check("conv2d", x.len(), w.len(), y.len());
-    assert!(bias.is_none_or(|b| b.len() == g.out_channels), "conv2d: a bias for each output channel");
+    assert!(epilogue.bias.is_none_or(|b| b.len() == g.out_channels), "conv2d: a bias for each output channel");
     let isa = isa::isa_of::<T>();
     let way = match if some { way::<T>(g) } else { Way::Clipped } {
         Way::Tiled if conv_channels::pays::<T>(isa, g) => Way::Channels,
         way => way,
     };
-    forward(g, x, w, bias, y, way, isa);
+    forward(g, x, w, epilogue, y, way, isa);
 }
 
-fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T], way: Way, isa: Isa) {
+fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, y: &mut [T], way: Way, isa: Isa) {
     match way {
-        Way::Clipped => conv_clipped::conv2d(g, x, w, bias, y),
-        Way::Depthwise => conv_depthwise::conv2d(isa, g, x, w, bias, y),
+        Way::Clipped => conv_clipped::conv2d(g, x, w, epilogue, y),
+        Way::Depthwise => conv_depthwise::conv2d(isa, g, x, w, epilogue, y),
         Way::Winograd if const { size_of::<T>() == 4 } => {
-            if !winograd::conv2d(isa, g, x, w, bias, y) {
-                forward(g, x, w, bias, y, direct_way(g), isa);
+            if !winograd::conv2d(isa, g, x, w, epilogue, y) {
+                forward(g, x, w, epilogue, y, direct_way(g), isa);
             }
         }
-        Way::Channels => conv_channels::conv2d(isa, g, x, w, bias, y),
-        Way::Tiled | Way::Winograd => conv_direct::conv2d(isa, g, x, w, bias, y),
+        Way::Channels => conv_channels::conv2d(isa, g, x, w, epilogue, y),
+        Way::Tiled | Way::Winograd => conv_direct::conv2d(isa, g, x, w, epilogue, y),
     }
 }
 

@@ -6,7 +6,7 @@
 //! rows too or one by one. The result is transposed once, while it is in the cache.
 
 use crate::buffer::Buffer;
-use crate::conv::ConvGeometry;
+use crate::conv::{ConvGeometry, Epilogue};
 use crate::conv_parts::lanes;
 use crate::element::Float;
 use crate::isa::{Isa, Simd, SimdBody};
@@ -52,7 +52,7 @@ pub(crate) fn pays<T>(isa: Isa, g: &ConvGeometry) -> bool {
 }
 
 /// [`crate::conv::conv2d`] of one group, for rows of at least four results.
-pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, y: &mut [T]) {
     // Planes as for stride 1, of which only some elements are read.
     let (reach_h, reach_w) = ((g.out_h - 1) * g.stride.0 + 1, (g.out_w - 1) * g.stride.1 + 1);
     let rows = Axis::slid(g.in_h, g.padding.0, g.kernel_h, g.dilation.0, 1, reach_h);
@@ -74,7 +74,7 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bia
     for (b, packed) in packed.make_mut().chunks_exact_mut((taps + 1) * block).enumerate() {
         let channels = b * block..g.out_channels.min((b + 1) * block);
         let (first, weights) = packed.split_at_mut(block);
-        match bias {
+        match epilogue.bias {
             Some(bias) => first[..channels.len()].copy_from_slice(&bias[channels.clone()]),
             None => first.fill(T::ZERO),
         }
@@ -104,6 +104,7 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bia
                 y: results.as_mut_ptr(),
                 size: (g.out_h, g.out_w),
                 width,
+                relu: epilogue.relu,
             };
             // SAFETY: the set comes from detection. Each tap of each result is inside of the planes, the packed weights
             // hold a vector for the bias and each tap, and there is room for a block of each result.
@@ -130,6 +131,7 @@ struct Sweep<'a, T> {
     size: (usize, usize),
     /// Columns of a tile.
     width: usize,
+    relu: bool,
 }
 
 impl<T: Float> SimdBody<T> for Sweep<'_, T> {
@@ -228,6 +230,15 @@ unsafe fn tile<S: Simd, const R: usize, const C: usize, const VB: usize, const S
                 }
             }
             w = w.add(VB * S::N);
+        }
+        if s.relu {
+            for r in 0..R {
+                for c in 0..C {
+                    for v in 0..VB {
+                        acc[r][c][v] = S::relu(acc[r][c][v]);
+                    }
+                }
+            }
         }
         for r in 0..R {
             for c in 0..C {

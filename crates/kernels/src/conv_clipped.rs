@@ -4,7 +4,7 @@
 //! of the image are visited. For problems of a few rows this costs less than preparing tiles; it also serves geometries whose
 //! padding is huge compared with the image.
 
-use crate::conv::ConvGeometry;
+use crate::conv::{ConvGeometry, Epilogue};
 use crate::element::Float;
 use crate::isa;
 use std::ops::Range;
@@ -51,26 +51,28 @@ fn runs(g: &ConvGeometry, mut f: impl FnMut(usize, usize, usize, usize, usize)) 
 const LANES: usize = 16;
 
 /// [`crate::conv::conv2d`].
-pub(crate) fn conv2d<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+pub(crate) fn conv2d<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, y: &mut [T]) {
     let plane = g.out_h * g.out_w;
     isa::dispatch::<T, _>(
         #[inline(always)]
         || {
             if plane > 0 {
-                let fill = |i: usize| bias.map_or(T::ZERO, |b| b[i % g.out_channels]);
+                let fill = |i: usize| epilogue.bias.map_or(T::ZERO, |b| b[i % g.out_channels]);
                 y.chunks_exact_mut(plane).enumerate().for_each(|(i, y)| y.fill(fill(i)));
             }
-            if y.is_empty() || w.is_empty() || x.is_empty() {
-                return;
+            if !(y.is_empty() || w.is_empty() || x.is_empty()) {
+                runs(g, |a, stride, b, c, n| {
+                    let (x, w, y) = (&x[a..], w[b], &mut y[c..c + n]);
+                    if stride == 1 {
+                        y.iter_mut().zip(x).for_each(|(y, &x)| *y = *y + w * x);
+                    } else {
+                        y.iter_mut().zip(x.iter().step_by(stride)).for_each(|(y, &x)| *y = *y + w * x);
+                    }
+                });
             }
-            runs(g, |a, stride, b, c, n| {
-                let (x, w, y) = (&x[a..], w[b], &mut y[c..c + n]);
-                if stride == 1 {
-                    y.iter_mut().zip(x).for_each(|(y, &x)| *y = *y + w * x);
-                } else {
-                    y.iter_mut().zip(x.iter().step_by(stride)).for_each(|(y, &x)| *y = *y + w * x);
-                }
-            });
+            if epilogue.relu {
+                y.iter_mut().for_each(|y| *y = if *y <= T::ZERO { T::ZERO } else { *y });
+            }
         },
     );
 }

@@ -13,7 +13,7 @@
 mod rows;
 
 use crate::buffer::Buffer;
-use crate::conv::ConvGeometry;
+use crate::conv::{ConvGeometry, Epilogue};
 use crate::conv_parts::lanes;
 use crate::element::Float;
 use crate::isa::{Isa, Simd, SimdBody};
@@ -172,8 +172,8 @@ impl Plan {
         Plan { frame, out_h: g.in_h, out_w: g.in_w, stride: (1, 1), taps }
     }
 
-    /// Correlates each plane of `x` with the kernel of its channel, and adds the channel's bias.
-    fn run<T: Float>(&self, isa: Isa, channels: usize, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+    /// Correlates each plane of `x` with the kernel of its channel.
+    fn run<T: Float>(&self, isa: Isa, channels: usize, x: &[T], w: &[T], epilogue: Epilogue<T>, y: &mut [T]) {
         let (plane, out) = (self.frame.height * self.frame.width, self.out_h * self.out_w);
         let full = lanes::<T>(isa);
         let half = if isa == Isa::Portable { full } else { full / 2 };
@@ -207,7 +207,8 @@ impl Plan {
                     taps: self.taps.as_ptr(),
                     tap_count: taps,
                     w: w[i % channels * taps..][..taps].as_ptr(),
-                    start: bias.map_or(Start::Zero, |bias| Start::Bias(&raw const bias[i % channels])),
+                    start: epilogue.bias.map_or(Start::Zero, |bias| Start::Bias(&raw const bias[i % channels])),
+                    relu: epilogue.relu,
                     row: 0,
                     narrow,
                 };
@@ -224,11 +225,11 @@ impl Plan {
 }
 
 /// [`crate::conv::conv2d`] where it [`fits`].
-pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, y: &mut [T]) {
     if rows::fits::<T>(isa, g) {
-        return rows::conv2d(isa, g, x, w, bias, y);
+        return rows::conv2d(isa, g, x, w, epilogue, y);
     }
-    Plan::forward(g).run(isa, g.in_channels, x, w, bias, y);
+    Plan::forward(g).run(isa, g.in_channels, x, w, epilogue, y);
 }
 
 /// [`crate::conv::conv2d_input`] where it [`fits`].
@@ -236,7 +237,7 @@ pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
     if rows::fits::<T>(isa, g) {
         return rows::conv2d_input(isa, g, w, gy, gx);
     }
-    Plan::backward(g).run(isa, g.in_channels, gy, w, None, gx);
+    Plan::backward(g).run(isa, g.in_channels, gy, w, Epilogue::NONE, gx);
 }
 
 /// [`crate::conv::conv2d_weight`] where it [`fits`].

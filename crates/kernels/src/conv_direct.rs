@@ -9,7 +9,7 @@
 //! a time, so that there are enough vectors for a tile and large weights are read once for all of them.
 
 use crate::buffer::Buffer;
-use crate::conv::ConvGeometry;
+use crate::conv::{ConvGeometry, Epilogue};
 use crate::conv_parts::{Band, Element, Part, lanes};
 use crate::element::Float;
 use crate::isa::{Isa, Simd, SimdBody};
@@ -50,7 +50,7 @@ struct Plan<'a, T> {
     planes: Planes,
     parts: Vec<Part>,
     source: &'a [T],
-    bias: Option<&'a [T]>,
+    epilogue: Epilogue<'a, T>,
     /// Elements of an output plane.
     out_plane: usize,
     out_width: usize,
@@ -59,7 +59,7 @@ struct Plan<'a, T> {
 }
 
 /// [`crate::conv::conv2d`] for a geometry with something to compute.
-pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, y: &mut [T]) {
     let rows = Axis::slid(g.in_h, g.padding.0, g.kernel_h, g.dilation.0, g.stride.0, g.out_h);
     let columns = Axis::slid(g.in_w, g.padding.2, g.kernel_w, g.dilation.1, g.stride.1, g.out_w);
     // An image in place must hold at least one vector.
@@ -85,7 +85,7 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bia
         planes,
         parts: vec![part],
         source: x,
-        bias,
+        epilogue,
         out_plane: g.out_h * g.out_w,
         out_width: g.out_w,
         work: g.work(),
@@ -165,7 +165,7 @@ pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
         planes,
         parts,
         source: gy,
-        bias: None,
+        epilogue: Epilogue::NONE,
         out_plane: g.in_h * g.in_w,
         out_width: g.in_w,
         work: g.work(),
@@ -336,7 +336,7 @@ impl<T: Float> Plan<'_, T> {
         let out = self.images().2;
         assert!(tiling.scratch.is_none() || block.images * MAX_ROWS * row <= scratch.len(), "there is scratch memory");
         let direct = tiling.scratch.is_none();
-        let start = match self.bias {
+        let start = match self.epilogue.bias {
             Some(bias) => Start::Bias(bias[block.channel..block.channel + block.rows].as_ptr()),
             None => Start::Zero,
         };
@@ -353,6 +353,7 @@ impl<T: Float> Plan<'_, T> {
             tap_count: taps.len(),
             w: w[taps.start * block.rows..].as_ptr(),
             start,
+            relu: self.epilogue.relu,
             row: if direct { self.out_plane } else { row },
             narrow: tiling.narrow,
         };

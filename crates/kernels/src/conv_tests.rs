@@ -82,11 +82,12 @@ fn compare<T: Float>(g: &ConvGeometry, way: Way, isa: Isa) {
     let fresh = |n: usize| vec![T::of(f64::NAN); n];
     let what = format!("{way:?} on {isa:?} of {g:?}");
     isa::with(isa, || {
-        for bias in [None, Some(&bias[..])] {
+        for (bias, relu) in [(None, false), (Some(&bias[..]), false), (Some(&bias[..]), true), (None, true)] {
             let (mut got, mut expected) = (fresh(y_len), fresh(y_len));
-            forward(g, &x, &w, bias, &mut got, way, isa);
+            forward(g, &x, &w, Epilogue { bias, relu }, &mut got, way, isa);
             naive::conv2d(g, &x, &w, bias, &mut expected);
-            assert_eq!(got, expected, "conv2d, {what}");
+            expected.iter_mut().filter(|y| relu && **y < T::ZERO).for_each(|y| *y = T::ZERO);
+            assert_eq!(got, expected, "conv2d, {what}, relu: {relu}");
         }
         let (mut got, mut expected) = (fresh(x_len), fresh(x_len));
         input(g, &w, &gy, &mut got, way, isa);
@@ -214,7 +215,7 @@ fn bits(g: &ConvGeometry) -> Vec<u32> {
     let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
     let (x, w, gy) = (fractions(x_len, 1), fractions(w_len, 2), fractions(y_len, 3));
     let (mut y, mut gx, mut gw) = (vec![0.0; y_len], vec![0.0; x_len], vec![0.0; w_len]);
-    conv2d(g, &x, &w, None, &mut y);
+    conv2d(g, &x, &w, Epilogue::NONE, &mut y);
     conv2d_input(g, &w, &gy, &mut gx);
     conv2d_weight(g, &x, &gy, &mut gw);
     y.iter().chain(&gx).chain(&gw).map(|v| v.to_bits()).collect()
@@ -253,7 +254,7 @@ fn fractions_are_as_near_as_in_the_twin() {
             got.iter().zip(expected).all(|(&a, &b)| (f64::from(a) - b).abs() <= 2e-6 * scale)
         };
         let (mut y, mut expected) = (vec![0.0; y_len], vec![0.0; y_len]);
-        forward(&g, &x, &w, None, &mut y, Way::Tiled, isa);
+        forward(&g, &x, &w, Epilogue::NONE, &mut y, Way::Tiled, isa);
         naive::conv2d(&g, &x64, &w64, None, &mut expected);
         assert!(near(&y, &expected), "conv2d on {isa:?}");
         let (mut gw, mut expected) = (vec![0.0; w_len], vec![0.0; w_len]);
@@ -271,7 +272,7 @@ fn a_gap_never_reaches_an_output() {
     x[48] = f32::NAN;
     for &isa in isa::available() {
         let mut y = vec![0.0; 49];
-        forward(&g, &x, &[1.0; 9], None, &mut y, Way::Tiled, isa);
+        forward(&g, &x, &[1.0; 9], Epilogue::NONE, &mut y, Way::Tiled, isa);
         assert!((0..49).all(|i| y[i].is_nan() == (i / 7 >= 5 && i % 7 >= 5)), "{isa:?}");
     }
 }
@@ -289,6 +290,6 @@ fn odd_geometries_are_refused_or_stay_small() {
     let g = geometry([1, 1, 1, 1], 9, (3, 3), (1, 1), (far, far, far, far), (far, far), 1);
     assert_eq!(way::<f32>(&g), Way::Clipped);
     let mut y = vec![0.0f32; 9];
-    conv2d(&g, &[2.0], &(0..81).map(|i| i as f32).collect::<Vec<_>>(), None, &mut y);
+    conv2d(&g, &[2.0], &(0..81).map(|i| i as f32).collect::<Vec<_>>(), Epilogue::NONE, &mut y);
     assert_eq!(y[..3], [8.0, 26.0, 44.0]);
 }

@@ -369,6 +369,7 @@ impl<T: Float> Product<'_, T> {
                         tap_count: depth.len(),
                         w: work.rows[block[0] * depth.len()..block[1] * depth.len()].as_ptr(),
                         start: if fresh { Start::Zero } else { Start::Result },
+                        relu: false,
                         row: n,
                         narrow: false,
                     };

@@ -87,6 +87,8 @@ pub(crate) struct Sweep<T> {
     pub(crate) w: *const T,
     /// What to begin with.
     pub(crate) start: Start<T>,
+    /// Write zero for what is not above it.
+    pub(crate) relu: bool,
     /// Between rows of the result.
     pub(crate) row: usize,
     /// Use the narrower vectors.
@@ -228,6 +230,13 @@ unsafe fn tile<S: Simd, const KB: usize, const VB: usize>(s: &Sweep<S::T>, v: us
                 }
             }
             w = w.add(KB);
+        }
+        if s.relu {
+            for k in 0..KB {
+                for i in 0..VB {
+                    acc[k][i] = S::relu(acc[k][i]);
+                }
+            }
         }
         for k in 0..KB {
             for i in 0..VB {

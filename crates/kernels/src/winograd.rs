@@ -21,7 +21,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::buffer::Buffer;
-use crate::conv::ConvGeometry;
+use crate::conv::{ConvGeometry, Epilogue};
 use crate::conv_parts::lanes;
 use crate::element::Float;
 use crate::isa::Isa;
@@ -161,15 +161,22 @@ fn pitch<T>(n: usize) -> usize {
 /// [`crate::conv::conv2d`] where it [`pays`]. Gives whether the result is finite.
 ///
 /// Differences of inputs make NaN of infinity, and a tile shares its NaN, so what comes of such inputs is not the convolution.
-pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) -> bool {
+pub(crate) fn conv2d<T: Float>(
+    isa: Isa,
+    g: &ConvGeometry,
+    x: &[T],
+    w: &[T],
+    epilogue: Epilogue<T>,
+    y: &mut [T],
+) -> bool {
     let tiles = Tiles::forward(g, g.in_channels.next_multiple_of(lanes::<T>(isa)));
-    correlate(isa, &tiles, x, Weights { w, out: 9 * g.in_channels, input: 9, turned: false }, bias, y)
+    correlate(isa, &tiles, x, Weights { w, out: 9 * g.in_channels, input: 9, turned: false }, epilogue, y)
 }
 
 /// [`crate::conv::conv2d_input`] where it [`pays`]. Gives whether the result is finite.
 pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) -> bool {
     let tiles = Tiles::backward(g, g.out_channels.next_multiple_of(lanes::<T>(isa)));
-    correlate(isa, &tiles, gy, Weights { w, out: 9, input: 9 * g.in_channels, turned: true }, None, gx)
+    correlate(isa, &tiles, gy, Weights { w, out: 9, input: 9 * g.in_channels, turned: true }, Epilogue::NONE, gx)
 }
 
 /// Kernels of 3x3 for each pair of channels.
@@ -214,7 +221,7 @@ impl<T: Float> Weights<'_, T> {
 }
 
 /// The correlation of all images. Gives whether it is finite.
-fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, bias: Option<&[T]>, y: &mut [T]) -> bool {
+fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, epilogue: Epilogue<T>, y: &mut [T]) -> bool {
     assert_eq!(x.len(), t.batch * t.c * t.h * t.w, "the input has its size");
     assert_eq!(y.len(), t.batch * t.k * t.out_h * t.out_w, "the result has its size");
     let lanes = lanes::<T>(isa);
@@ -236,10 +243,11 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, bias: 
             }
             let (u, first) = (&u[b * u_block..], b * block);
             let outputs = block.min(t.k - first);
-            let bias = bias.map(|bias| &bias[first..first + outputs]);
+            let bias = epilogue.bias.map(|bias| &bias[first..first + outputs]);
+            let epilogue = Epilogue { bias, ..epilogue };
             // SAFETY: nobody else writes the rows of the group of these outputs; see there for what it reads.
             let finite = unsafe {
-                scratch.block(isa, t, &group, u, u_plane, bias, outputs, y.get().add(first * t.out_h * t.out_w))
+                scratch.block(isa, t, &group, u, u_plane, epilogue, outputs, y.get().add(first * t.out_h * t.out_w))
             };
             if !finite {
                 odd.store(true, Ordering::Relaxed);
@@ -363,7 +371,7 @@ impl<T: Float> Scratch<T> {
         group: &Group,
         u: &[T],
         u_plane: usize,
-        bias: Option<&[T]>,
+        epilogue: Epilogue<T>,
         outputs: usize,
         y: *mut T,
     ) -> bool {
@@ -383,7 +391,7 @@ impl<T: Float> Scratch<T> {
         };
         // SAFETY: the set comes from detection; the buffers have rows for whole tiles of rows, and u holds a whole block.
         unsafe { T::simd(isa, products) };
-        if let Some(bias) = bias {
+        if let Some(bias) = epilogue.bias {
             self.bias.make_mut()[..outputs].copy_from_slice(bias);
         }
         let rows = t.output_rows(&group.rows);
@@ -396,6 +404,7 @@ impl<T: Float> Scratch<T> {
                 from: unsafe { self.products.as_ptr().add(i * per_image * self.block) },
                 plane: self.products_plane,
                 bias: &self.bias,
+                relu: epilogue.relu,
                 results: self.results.make_mut(),
                 block: self.block,
             };

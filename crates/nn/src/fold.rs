@@ -2,8 +2,9 @@
 //!
 //! In evaluation batch norm is `scale[c] * y + shift[c]`, so `conv(x, w, b)` and then the norm is
 //! `conv(x, scale * w, scale * b + shift)`: a pass over the activations less. Only without gradients, as the weights that
-//! then learn are the unscaled ones. In training, batch norm and a ReLU after it take their passes over memory together, and the
-//! gradient of the one is never written. Nothing of this with hooks, or while anomalies are looked for.
+//! then learn are the unscaled ones. A ReLU after a convolution is taken while its results are written. In training, batch norm and
+//! a ReLU after it take their passes over memory together, and the gradient of the one is never written. Nothing of this with
+//! hooks, or while anomalies are looked for.
 
 use tensor::{Parameter, Result, Tensor, grad_enabled, is_anomaly_enabled};
 
@@ -17,8 +18,15 @@ pub(crate) fn in_one(layers: &[Layer], hooks: &[Hooks], x: &Tensor) -> Option<(u
     if layers.len() < 2 || !hooks[1].is_empty() || is_anomaly_enabled() {
         return None;
     }
-    let result = normalise_and_rectify(&layers[0], &layers[1], x);
-    result.or_else(|| convolve_and_normalise(&layers[0], &layers[1], x)).map(|y| (2, y))
+    if is_relu(&layers[1]) {
+        let layer = layers[0].as_any()?;
+        let norm = |norm: &BatchNorm2d| norm.forward_relu(x);
+        let conv = |conv: &Conv2d| conv.forward_relu(x);
+        return layer.downcast_ref().and_then(norm).or_else(|| layer.downcast_ref().and_then(conv)).map(|y| (2, y));
+    }
+    let relu = layers.len() > 2 && hooks[2].is_empty() && is_relu(&layers[2]);
+    let y = convolve_and_normalise(&layers[0], &layers[1], relu, x)?;
+    Some((if relu { 3 } else { 2 }, y))
 }
 
 /// Whether the layer is a ReLU.
@@ -26,16 +34,10 @@ pub(crate) fn is_relu(layer: &Layer) -> bool {
     layer.as_any().is_some_and(|layer| layer.is::<ReLU>())
 }
 
-/// Batch norm by the statistics of the batch, and ReLU; None if they are not such layers, or not in such a state.
+/// Convolution and batch norm by running statistics, and ReLU if asked for; None if they are not such layers, or not in such a
+/// state.
 #[track_caller]
-fn normalise_and_rectify(first: &Layer, second: &Layer, x: &Tensor) -> Option<Result<Tensor>> {
-    let norm = first.as_any()?.downcast_ref::<BatchNorm2d>()?;
-    if is_relu(second) { norm.forward_relu(x) } else { None }
-}
-
-/// Convolution and batch norm by running statistics; None if they are not such layers, or not in such a state.
-#[track_caller]
-fn convolve_and_normalise(first: &Layer, second: &Layer, x: &Tensor) -> Option<Result<Tensor>> {
+fn convolve_and_normalise(first: &Layer, second: &Layer, relu: bool, x: &Tensor) -> Option<Result<Tensor>> {
     if grad_enabled() {
         return None;
     }
@@ -61,5 +63,5 @@ fn convolve_and_normalise(first: &Layer, second: &Layer, x: &Tensor) -> Option<R
         let bias = bias.map_or_else(|| Ok(shift.clone()), |bias| bias.mul(&scale)?.add(&shift))?;
         Ok((weight.mul(&column)?, bias))
     };
-    Some(folded().and_then(|(weight, bias)| conv.with(x, &weight, &bias)))
+    Some(folded().and_then(|(weight, bias)| conv.with(x, &weight, Some(&bias), relu)))
 }

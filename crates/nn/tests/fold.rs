@@ -1,5 +1,5 @@
 //! Layers that are computed in one give the results of one after the other: convolution and batch norm in evaluation without
-//! gradients, batch norm and ReLU in training.
+//! gradients, batch norm and ReLU in training, convolution and ReLU in both.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -144,6 +144,55 @@ fn hooks_see_batch_norm_and_relu_apart() -> Result<()> {
         })?;
         net.forward(&Tensor::randn([4, 3, 5, 5])?)?;
         assert_eq!(seen.load(Ordering::Relaxed), if path == "0" { 2 } else { 1 });
+    }
+    Ok(())
+}
+
+#[test]
+fn convolution_and_relu_in_one_have_the_same_bits() -> Result<()> {
+    let x = random(&[3, 4, 12, 11], 7)?;
+    let layers = [
+        Conv2d::new(4, 6, 3).padding(1),
+        Conv2d::new(4, 6, 1).bias(false),
+        Conv2d::new(4, 4, 3).groups(4).padding(1),
+        Conv2d::new(4, 6, 3).stride(2).padding(1).padding_mode(PaddingMode::Circular),
+    ];
+    for layer in layers {
+        let layer = layer.build()?;
+        layer.to_dtype(DType::F64)?;
+        let run = |net: Sequential| -> Result<Vec<Vec<f64>>> {
+            net.zero_grad();
+            let x = x.detach().requires_grad_()?;
+            let y = net.forward(&x)?;
+            y.mul(&random(y.dims(), 4)?)?.sum()?.backward()?;
+            let evaluated = no_grad(|| net.forward(&x))?.to_vec::<f64>()?;
+            let mut found = vec![y.to_vec::<f64>()?, evaluated, x.grad().expect("a gradient").to_vec::<f64>()?];
+            for (_, parameter) in net.named_parameters() {
+                found.push(parameter.grad().expect("a gradient").to_vec::<f64>()?);
+            }
+            Ok(found)
+        };
+        let one = run(seq![layer.clone(), ReLU]?)?;
+        assert_eq!(one, run(seq![layer, Identity, ReLU]?)?);
+        assert!(one[0].contains(&0.0) && one[0].iter().any(|y| *y > 0.0) && one[0] == one[1]);
+    }
+    Ok(())
+}
+
+#[test]
+fn hooks_see_convolution_and_relu_apart() -> Result<()> {
+    for path in ["0", "1", "2"] {
+        let net = trained(seq![Conv2d::new(4, 6, 3), BatchNorm2d::new(6), ReLU], 4)?;
+        let seen = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&seen);
+        let _handle = net.register_forward_hook(path, move |x, y| {
+            let negative = [x, y].map(|t| t.to_vec::<f64>().map(|t| t.iter().any(|v| *v < 0.0)));
+            count.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(negative.map(|n| n.ok()), [Some(true), Some(path != "2")]);
+            Ok(None)
+        })?;
+        assert_eq!(agree(&net, &random(&[5, 4, 12, 11], 7)?)?, (true, path == "2"));
+        assert_eq!(seen.load(Ordering::Relaxed), 2);
     }
     Ok(())
 }

@@ -13,7 +13,7 @@
 mod strided;
 
 use crate::buffer::Buffer;
-use crate::conv::ConvGeometry;
+use crate::conv::{ConvGeometry, Epilogue};
 use crate::conv_parts::lanes;
 use crate::element::Float;
 use crate::isa::{self, Isa, Simd, SimdBody};
@@ -116,9 +116,9 @@ fn narrow<T: Float>(isa: Isa, width: usize) -> bool {
 }
 
 /// [`crate::conv::conv2d`] where it [`fits`].
-pub(super) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], bias: Option<&[T]>, y: &mut [T]) {
+pub(super) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, y: &mut [T]) {
     let planes = Planes::forward::<T>(g, isa);
-    each_plane(isa, g, planes, planes.sizes(), (x, w, bias), y, false);
+    each_plane(isa, g, planes, planes.sizes(), (x, w, epilogue), y, false);
 }
 
 /// [`crate::conv::conv2d_input`] where it [`fits`].
@@ -126,12 +126,12 @@ pub(super) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
     if g.stride == (2, 2) {
         let planes = Planes { narrow: narrow::<T>(isa, g.in_w.div_ceil(2)), ..Planes::forward::<T>(g, isa) };
         let (plane, out) = planes.sizes();
-        return each_plane(isa, g, planes, (out, plane), (gy, w, None), gx, true);
+        return each_plane(isa, g, planes, (out, plane), (gy, w, Epilogue::NONE), gx, true);
     }
     let planes = Planes::backward::<T>(g, isa);
     let taps = g.kernel_h * g.kernel_w;
     let turned: Vec<T> = w.chunks_exact(taps).flat_map(|kernel| kernel.iter().rev().copied()).collect();
-    each_plane(isa, g, planes, planes.sizes(), (gy, &turned, None), gx, false);
+    each_plane(isa, g, planes, planes.sizes(), (gy, &turned, Epilogue::NONE), gx, false);
 }
 
 /// Computes planes of y from planes of x, which have these sizes.
@@ -140,17 +140,20 @@ fn each_plane<T: Float>(
     g: &ConvGeometry,
     planes: Planes,
     sizes: (usize, usize),
-    (x, w, bias): (&[T], &[T], Option<&[T]>),
+    (x, w, epilogue): (&[T], &[T], Epilogue<T>),
     y: &mut [T],
     spread: bool,
 ) {
     let (channels, taps) = (g.in_channels, g.kernel_h * g.kernel_w);
     let count = g.batch * channels;
     assert_eq!((x.len(), y.len()), (count * sizes.0, count * sizes.1), "the arrays have the planes");
-    assert!(w.len() == channels * taps && bias.is_none_or(|b| b.len() == channels), "each channel has a kernel");
+    assert!(
+        w.len() == channels * taps && epilogue.bias.is_none_or(|b| b.len() == channels),
+        "each channel has a kernel"
+    );
     let y = Shared(y.as_mut_ptr());
     par::for_each_range(count, 2 * sizes.0.min(sizes.1) * taps + sizes.0.max(sizes.1), |range| {
-        let job = Job { planes, sizes, channels, range, x, w, bias, y: y.get(), spread };
+        let job = Job { planes, sizes, channels, range, x, w, epilogue, y: y.get(), spread };
         // SAFETY: the set comes from detection, the arrays have the planes and kernels, and this range alone writes its planes.
         unsafe { T::simd(isa, job) };
     });
@@ -164,7 +167,7 @@ struct Job<'a, T> {
     range: Range<usize>,
     x: &'a [T],
     w: &'a [T],
-    bias: Option<&'a [T]>,
+    epilogue: Epilogue<'a, T>,
     y: *mut T,
     /// Whether this is the gradient by the input at stride 2.
     spread: bool,
@@ -176,6 +179,7 @@ struct Plane<T> {
     x: *const T,
     w: *const T,
     start: T,
+    relu: bool,
     y: *mut T,
 }
 
@@ -187,7 +191,8 @@ impl<T: Float> Job<'_, T> {
             planes: self.planes,
             x: self.x.as_ptr().wrapping_add(i * self.sizes.0),
             w: self.w.as_ptr().wrapping_add(channel * taps),
-            start: self.bias.map_or(T::ZERO, |bias| bias[channel]),
+            start: self.epilogue.bias.map_or(T::ZERO, |bias| bias[channel]),
+            relu: self.epilogue.relu,
             y: self.y.wrapping_add(i * self.sizes.1),
         }
     }
@@ -265,10 +270,11 @@ unsafe fn correlate<S: Simd, const K: usize>(c: Plane<S::T>) {
                     x = x.wrapping_add(p.width);
                 }
                 if i + p.top + 1 >= K {
+                    let row = if c.relu { S::relu(rows[K - 1]) } else { rows[K - 1] };
                     if p.out_w >= S::N {
-                        S::store(y, rows[K - 1]);
+                        S::store(y, row);
                     } else {
-                        S::store_where(y, written, rows[K - 1]);
+                        S::store_where(y, written, row);
                     }
                     y = y.wrapping_add(p.out_w);
                 }

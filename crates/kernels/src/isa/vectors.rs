@@ -74,6 +74,8 @@ pub trait Simd: Copy + 'static {
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// a + b.
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// Zero for what is not above it; NaN stays NaN.
+    unsafe fn relu(v: Self::V) -> Self::V;
     /// The sum of the elements, in a fixed order.
     unsafe fn sum(v: Self::V) -> Self::T;
 }
@@ -177,6 +179,10 @@ macro_rules! portable {
                 a
             }
             #[inline(always)]
+            unsafe fn relu(v: Self::V) -> Self::V {
+                v.map(|v| if v <= 0.0 { 0.0 } else { v })
+            }
+            #[inline(always)]
             unsafe fn sum(v: Self::V) -> $t {
                 pairwise(v)
             }
@@ -190,7 +196,7 @@ portable!(Portable64, f64, 2);
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86 {
     ($name:ident, $t:ty, $v:ty, $n:literal, $registers:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $fma:ident,
-     $add:ident, $mask:ty, |$from:ident, $to:ident| $range:expr, |$p:ident, $m:ident| $read:expr, $write:ident $(, $a:ident $b:ident, $unzip:expr, $zip:expr)?) => {
+     $add:ident, $max:ident, $mask:ty, |$from:ident, $to:ident| $range:expr, |$p:ident, $m:ident| $read:expr, $write:ident $(, $a:ident $b:ident, $unzip:expr, $zip:expr)?) => {
         #[doc(hidden)]
         #[derive(Clone, Copy, Debug)]
         pub(crate) struct $name;
@@ -259,6 +265,11 @@ macro_rules! x86 {
             unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
                 // SAFETY: the set is enabled in the caller.
                 unsafe { $add(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn relu(v: Self::V) -> Self::V {
+                // SAFETY: the set is enabled in the caller. The second one of NaN and of equals is taken; the sum is +0 for -0.
+                unsafe { $add($max($zero(), v), $zero()) }
             }
             #[inline(always)]
             unsafe fn sum(v: Self::V) -> $t {
@@ -344,6 +355,7 @@ x86!(
     _mm512_storeu_ps,
     _mm512_fmadd_ps,
     _mm512_add_ps,
+    _mm512_max_ps,
     u16,
     |from, to| ((1u32 << to) - (1u32 << from)) as u16,
     |p, m| _mm512_maskz_loadu_ps(m, p),
@@ -365,6 +377,7 @@ x86!(
     _mm256_storeu_ps,
     _mm256_fmadd_ps,
     _mm256_add_ps,
+    _mm256_max_ps,
     u8,
     |from, to| ((1u32 << to) - (1u32 << from)) as u8,
     |p, m| _mm256_maskz_loadu_ps(m, p),
@@ -386,6 +399,7 @@ x86!(
     _mm256_storeu_ps,
     _mm256_fmadd_ps,
     _mm256_add_ps,
+    _mm256_max_ps,
     __m256i,
     |from, to| _mm256_andnot_si256(lanes32(from), lanes32(to)),
     |p, m| _mm256_maskload_ps(p, m),
@@ -407,6 +421,7 @@ x86!(
     _mm256_storeu_pd,
     _mm256_fmadd_pd,
     _mm256_add_pd,
+    _mm256_max_pd,
     __m256i,
     |from, to| _mm256_andnot_si256(lanes64(from), lanes64(to)),
     |p, m| _mm256_maskload_pd(p, m),
@@ -425,6 +440,7 @@ x86!(
     _mm_storeu_ps,
     _mm_fmadd_ps,
     _mm_add_ps,
+    _mm_max_ps,
     __m128i,
     |from, to| _mm256_castsi256_si128(_mm256_andnot_si256(lanes32(from), lanes32(to))),
     |p, m| _mm_maskload_ps(p, m),
@@ -446,6 +462,7 @@ x86!(
     _mm_storeu_pd,
     _mm_fmadd_pd,
     _mm_add_pd,
+    _mm_max_pd,
     __m128i,
     |from, to| _mm256_castsi256_si128(_mm256_andnot_si256(lanes64(from), lanes64(to))),
     |p, m| _mm_maskload_pd(p, m),
@@ -538,6 +555,15 @@ mod tests {
             S::store(y.as_mut_ptr(), v);
         }
         assert!((0..S::N).all(|i| y[i] == 2.0 * x[i] + 1.0));
+        for (v, expected) in [(-0.0, 0.0), (-1.0, 0.0), (2.0, 2.0), (f32::NEG_INFINITY, 0.0), (f32::NAN, f32::NAN)] {
+            // SAFETY: as above.
+            unsafe { S::store(y.as_mut_ptr(), S::relu(S::splat(v))) };
+            assert!(
+                y[..S::N]
+                    .iter()
+                    .all(|y| y.is_nan() == v.is_nan() && (v.is_nan() || y.to_bits() == f32::to_bits(expected)))
+            );
+        }
         // SAFETY: as above.
         unsafe {
             let (a, b) = (S::load(x.as_ptr()), S::add(S::splat(16.0), S::load(x.as_ptr())));

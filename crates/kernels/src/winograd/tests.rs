@@ -36,8 +36,11 @@ fn check(g: &ConvGeometry) {
     for &set in isa::available() {
         isa::with(set, || {
             let mut got = vec![f32::NAN; y_len];
-            conv2d(set, g, &x, &w, Some(&bias), &mut got);
+            conv2d(set, g, &x, &w, Epilogue { bias: Some(&bias), relu: false }, &mut got);
             assert!(error(&got, &y) < 2e-5, "forward on {set:?}: {} of {g:?}", error(&got, &y));
+            let mut above = vec![f32::NAN; y_len];
+            conv2d(set, g, &x, &w, Epilogue { bias: Some(&bias), relu: true }, &mut above);
+            assert!(above.iter().zip(&got).all(|(a, y)| *a == y.max(0.0)), "ReLU on {set:?} of {g:?}");
             let mut got = vec![f32::NAN; x_len];
             conv2d_input(set, g, &w, &gy, &mut got);
             assert!(error(&got, &gx) < 2e-5, "by input on {set:?}: {} of {g:?}", error(&got, &gx));
@@ -80,7 +83,7 @@ fn threads_do_not_change_bits() {
         par::set_num_threads(threads);
         let (mut y, mut gx, mut gw) = (vec![0.0; y_len], vec![0.0; x_len], vec![0.0; w_len]);
         let set = isa::isa();
-        conv2d(set, &g, &x, &w, None, &mut y);
+        conv2d(set, &g, &x, &w, Epilogue::NONE, &mut y);
         conv2d_input(set, &g, &w, &gy, &mut gx);
         conv2d_weight(set, &g, &x, &gy, &mut gw);
         par::set_num_threads(before);
@@ -103,7 +106,7 @@ fn the_error_is_what_the_documentation_says() {
         naive::conv2d_weight(&g, &wide(&x), &wide(&gy), &mut gw);
         let set = isa::isa();
         let (mut got_y, mut got_w) = (vec![0.0; y_len], vec![0.0; w_len]);
-        conv2d(set, &g, &x, &w, None, &mut got_y);
+        conv2d(set, &g, &x, &w, Epilogue::NONE, &mut got_y);
         conv2d_weight(set, &g, &x, &gy, &mut got_w);
         let (forward, weight) = (error(&got_y, &y), error(&got_w, &gw));
         println!("{c} channels, side {side}: forward {forward:.1e}, by weight {weight:.1e}");

@@ -182,6 +182,7 @@ pub(super) struct Outputs<'a, T> {
     pub(super) from: *const T,
     pub(super) plane: usize,
     pub(super) bias: &'a [T],
+    pub(super) relu: bool,
     /// `[row][column][output]`.
     pub(super) results: &'a mut [T],
     pub(super) block: usize,
@@ -226,6 +227,7 @@ impl<T: Float> SimdBody<T> for Outputs<'_, T> {
                                     let y = S::add(y[q], bias);
                                     // Nothing but infinity and NaN makes NaN of zero.
                                     odd = S::fma(y, S::zero(), odd);
+                                    let y = if self.relu { S::relu(y) } else { y };
                                     S::store(line.add(q * self.block), y);
                                 }
                             }

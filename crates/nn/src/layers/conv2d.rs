@@ -203,10 +203,23 @@ impl Conv2d {
         self.padding_mode
     }
 
-    /// The result with this weight and bias instead of its own.
+    /// The result with this weight and bias instead of its own, and ReLU after it if asked for.
     #[track_caller]
-    pub(crate) fn with(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-        self.label.named(x.conv2d(weight, Some(bias), &self.options))
+    pub(crate) fn with(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, relu: bool) -> Result<Tensor> {
+        self.label.named(match relu {
+            true => x.conv2d_relu(weight, bias, &self.options),
+            false => x.conv2d(weight, bias, &self.options),
+        })
+    }
+
+    /// The result after ReLU; None if something wants to see what lies between, or the weight has no size yet.
+    #[track_caller]
+    pub(crate) fn forward_relu(&self, x: &Tensor) -> Option<Result<Tensor>> {
+        if self.weight.is_lazy() || self.padding_mode != PaddingMode::Zeros || self.hooked() {
+            return None;
+        }
+        let (weight, bias) = (self.weight.tensor(), self.bias.as_ref().map(Parameter::tensor));
+        Some(self.with(x, &weight, bias.as_ref(), true))
     }
 
     #[track_caller]

@@ -65,8 +65,7 @@ impl Tensor {
             Some(y) => elementwise::unary_in_place(Unary::Relu, y),
             None => return Tensor { value, node }.relu(),
         });
-        // Only the place in the graph counts for the record.
-        record(value.clone(), &[&Tensor { value: value.clone(), node }], || Relu { y: value })
+        rectified(Tensor { value, node })
     }
 
     /// `1 / (1 + exp(-x))`.
@@ -189,6 +188,14 @@ impl Tensor {
 /// A binary kernel of a gradient and an output.
 fn fused(name: &'static str, kernel: Binary, g: &Tensor, y: &Tensor) -> Result<Value> {
     dispatch!(float name, g.dtype(), T => Value::binary::<T>(name, kernel, &g.value, &y.value))
+}
+
+/// Adds ReLU to the graph for a result that went through it already.
+#[track_caller]
+pub(super) fn rectified(y: Tensor) -> Result<Tensor> {
+    // Only the place in the graph counts for the record.
+    let value = y.value.clone();
+    record(value.clone(), &[&y], || Relu { y: value })
 }
 
 #[derive(Debug)]

@@ -1,16 +1,17 @@
-//! Two-dimensional convolution (cross-correlation) and its transpose.
+//! Two-dimensional convolution (cross-correlation).
 //!
 //! The convolution is the trilinear form `L(x, w, g) = <conv2d(x, w), g>`. `conv2d`, `conv2d_input` and `conv2d_weight` are
 //! its three partial derivatives, so each one's gradients are the other two, at every order.
 
-use kernels::conv::{self, ConvGeometry};
+use kernels::conv::{self, ConvGeometry, Epilogue};
 
+use super::activation::rectified;
 use super::advice;
 use super::window::{Padding, Window, at_least_one, batched, channels, unbatched};
 use crate::dtype::dispatch;
 use crate::error::{Error, Result};
 use crate::shape::{Pair, Shape};
-use crate::tape::{Cx, Grads, Rule, Tensor, in_owner, record};
+use crate::tape::{Cx, Grads, Rule, Tensor, in_owner, is_anomaly_enabled, record};
 use crate::value::Value;
 
 /// The arguments of a convolution besides its tensors.
@@ -72,7 +73,7 @@ impl Conv2dOptions {
         self
     }
 
-    fn check(&self, op: &'static str) -> Result<()> {
+    pub(super) fn check(&self, op: &'static str) -> Result<()> {
         at_least_one(op, "stride", self.stride)?;
         at_least_one(op, "dilation", self.dilation)?;
         if self.groups == 0 {
@@ -101,7 +102,13 @@ impl Conv2dOptions {
 
     /// The geometry of a convolution of `x` of shape `[N, C, H, W]` with `w` of shape `[O, C / groups, h, w]`.
     /// `image` is `x` itself where errors shall look at where it comes from.
-    fn geometry(&self, op: &'static str, x: &Shape, w: &Shape, image: Option<&Tensor>) -> Result<ConvGeometry> {
+    pub(super) fn geometry(
+        &self,
+        op: &'static str,
+        x: &Shape,
+        w: &Shape,
+        image: Option<&Tensor>,
+    ) -> Result<ConvGeometry> {
         let too_large = || Error::TooLarge { op, shape: x.to_vec() };
         let (top, bottom) = self.sides(w[2], self.dilation.h, |p| p.h).ok_or_else(too_large)?;
         let (left, right) = self.sides(w[3], self.dilation.w, |p| p.w).ok_or_else(too_large)?;
@@ -168,7 +175,7 @@ fn does_not_fit(op: &'static str, image: Option<&Tensor>, w: &Shape, high: Windo
 
 /// The channels of the image are not those of the weight.
 #[cold]
-fn wrong_channels(op: &'static str, x: &Tensor, weight: &Tensor, groups: usize, expected: usize) -> Error {
+pub(super) fn wrong_channels(op: &'static str, x: &Tensor, weight: &Tensor, groups: usize, expected: usize) -> Error {
     let (got, shape) = (x.dims()[x.rank() - 3], x.shape());
     let hint = match *x.dims() {
         [.., last] if last == expected => {
@@ -186,7 +193,13 @@ fn wrong_channels(op: &'static str, x: &Tensor, weight: &Tensor, groups: usize, 
     Error::shape(op, message)
 }
 
-fn check_tensors(op: &'static str, x: &Tensor, w: &Tensor, bias: Option<&Tensor>, expected: &str) -> Result<()> {
+pub(super) fn check_tensors(
+    op: &'static str,
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    expected: &str,
+) -> Result<()> {
     for other in std::iter::once(w).chain(bias) {
         if other.dtype() != x.dtype() {
             return Err(Error::DTypes { op, lhs: x.dtype(), rhs: other.dtype() });
@@ -206,7 +219,7 @@ fn check_tensors(op: &'static str, x: &Tensor, w: &Tensor, bias: Option<&Tensor>
     Ok(())
 }
 
-fn check_bias(op: &'static str, bias: Option<&Tensor>, channels: usize) -> Result<()> {
+pub(super) fn check_bias(op: &'static str, bias: Option<&Tensor>, channels: usize) -> Result<()> {
     match bias.filter(|b| b.dims() != [channels]) {
         Some(b) => {
             let message = format!("bias has shape {:?}; expected [{channels}], one for each output channel", b.shape());
@@ -234,11 +247,32 @@ impl Tensor {
     /// Ranks, channels, groups, bias or dtypes do not fit, or the kernel is larger than the padded input.
     #[track_caller]
     pub fn conv2d(&self, weight: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Result<Tensor> {
-        self.convolve(weight, bias, options).map_err(|error| in_owner(error, &[weight]))
+        self.convolve(weight, bias, options, false).map_err(|error| in_owner(error, &[weight]))
+    }
+
+    /// [`conv2d`](Self::conv2d), then [`relu`](Self::relu), whose pass over memory is saved; the results have the same bits.
+    ///
+    /// ```
+    /// use gabor_tensor::{Conv2dOptions, Tensor};
+    /// let x = Tensor::new([[[1f32, 2.0, 0.0]]])?;
+    /// let edges = x.conv2d_relu(&Tensor::new([[[[1f32, -1.0]]]])?, None, &Conv2dOptions::new())?;
+    /// assert_eq!(edges.to_vec::<f32>()?, [0.0, 2.0]);
+    /// # Ok::<(), gabor_tensor::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As of `conv2d`.
+    #[track_caller]
+    pub fn conv2d_relu(&self, weight: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Result<Tensor> {
+        // Anomaly mode wants to see what lies between.
+        if is_anomaly_enabled() {
+            return self.conv2d(weight, bias, options)?.relu();
+        }
+        self.convolve(weight, bias, options, true).map_err(|error| in_owner(error, &[weight]))
     }
 
     #[track_caller]
-    fn convolve(&self, weight: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions) -> Result<Tensor> {
+    fn convolve(&self, weight: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions, relu: bool) -> Result<Tensor> {
         let op = "conv2d";
         options.check(op)?;
         let (x, single) = batched(op, self)?;
@@ -257,192 +291,32 @@ impl Tensor {
         }
         check_bias(op, bias, w[0])?;
         let geometry = options.geometry(op, x.shape(), weight.shape(), Some(&x))?;
-        unbatched(conv(&x, weight, bias, geometry)?, single)
-    }
-
-    /// The transpose of a convolution: the gradient of [`conv2d`](Self::conv2d) with respect to its input, as an operator.
-    ///
-    /// `self` is `[N, C, H, W]` or `[C, H, W]`, `weight` is `[C, O / groups, h, w]`, `bias` is `[O]`; each output side is
-    /// `(in - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1`.
-    ///
-    /// ```
-    /// use gabor_tensor::{ConvTranspose2dOptions, Tensor};
-    /// let x = Tensor::ones([1, 1, 2, 2])?;
-    /// let y = x.conv_transpose2d(&Tensor::ones([1, 1, 2, 2])?, None, &ConvTranspose2dOptions::new().stride(2))?;
-    /// assert_eq!((y.dims(), y.sum()?.item()?), (&[1, 1, 4, 4][..], 16.0));
-    /// # Ok::<(), gabor_tensor::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Ranks, channels, groups, bias or dtypes do not fit, the output would be empty, or the output padding is not smaller than
-    /// stride or dilation.
-    #[track_caller]
-    pub fn conv_transpose2d(
-        &self,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-        options: &ConvTranspose2dOptions,
-    ) -> Result<Tensor> {
-        self.convolve_transposed(weight, bias, options).map_err(|error| in_owner(error, &[weight]))
-    }
-
-    #[track_caller]
-    fn convolve_transposed(
-        &self,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-        options: &ConvTranspose2dOptions,
-    ) -> Result<Tensor> {
-        let op = "conv_transpose2d";
-        let inner = Conv2dOptions {
-            stride: options.stride,
-            padding: options.padding.into(),
-            dilation: options.dilation,
-            groups: options.groups,
-        };
-        inner.check(op)?;
-        let (g, single) = batched(op, self)?;
-        let groups = options.groups;
-        check_tensors(op, &g, weight, bias, "[in, out / groups, h, w]")?;
-        let (channels, w) = (g.dims()[1], weight.dims());
-        if w[0] != channels || channels % groups != 0 {
-            if w[0] == channels {
-                let message =
-                    format!("{channels} input channels cannot be divided into {groups} groups; use a divisor");
-                return Err(Error::shape(op, message));
-            }
-            return Err(wrong_channels(op, self, weight, groups, w[0]));
-        }
-        check_bias(op, bias, w[1].saturating_mul(groups))?;
-        let extra = options.output_padding;
-        if extra.h >= options.stride.h.max(options.dilation.h) || extra.w >= options.stride.w.max(options.dilation.w) {
-            return Err(Error::argument(
-                op,
-                format!(
-                    "output_padding {extra} must be smaller than stride {} or dilation {}",
-                    options.stride, options.dilation
-                ),
-            ));
-        }
-        let side = |size: usize, kernel: usize, s: usize, p: usize, d: usize, extra: usize| -> Option<usize> {
-            let span = size
-                .checked_sub(1)?
-                .checked_mul(s)?
-                .checked_add(kernel.checked_sub(1)?.checked_mul(d)?)?
-                .checked_add(extra)?
-                .checked_add(1)?;
-            span.checked_sub(p.checked_mul(2)?).filter(|&n| n > 0)
-        };
-        let (stride, pad, dilation) = (options.stride, options.padding, options.dilation);
-        let h = side(g.dims()[2], w[2], stride.h, pad.h, dilation.h, extra.h);
-        let v = side(g.dims()[3], w[3], stride.w, pad.w, dilation.w, extra.w);
-        let (Some(h), Some(v), Some(out)) = (h, v, w[1].checked_mul(groups)) else {
-            return Err(Error::shape(
-                op,
-                format!(
-                    "the output for input {:?} and weight {:?} would be empty or too large; reduce the padding",
-                    self.shape(),
-                    weight.shape()
-                ),
-            ));
-        };
-        let target = Shape::from([g.dims()[0], out, h, v]);
-        target.checked_numel(op)?;
-        let mut geometry = inner.geometry(op, &target, weight.shape(), None)?;
-        // The convolution of the target may have places that this input does not fill; there are none to add to.
-        (geometry.out_h, geometry.out_w) = (g.dims()[2], g.dims()[3]);
-        let y = conv_input(&g, weight, geometry)?;
-        let y = match bias {
-            Some(b) => y.add(&b.reshape([-1, 1, 1])?)?,
-            None => y,
-        };
-        unbatched(y, single)
+        unbatched(conv(&x, weight, bias, relu, geometry)?, single)
     }
 }
 
-/// The arguments of a transposed convolution besides its tensors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConvTranspose2dOptions {
-    /// Steps of the window in the output.
-    pub stride: Pair,
-    /// What is cut off from each side of the output.
-    pub padding: Pair,
-    /// What is added to one side of the output.
-    pub output_padding: Pair,
-    /// Groups of channels that do not see each other.
-    pub groups: usize,
-    /// Distance of the kernel's elements.
-    pub dilation: Pair,
-}
-
-impl Default for ConvTranspose2dOptions {
-    fn default() -> Self {
-        let (zero, one) = (Pair::from(0), Pair::from(1));
-        ConvTranspose2dOptions { stride: one, padding: zero, output_padding: zero, groups: 1, dilation: one }
-    }
-}
-
-impl ConvTranspose2dOptions {
-    /// Stride 1, no padding, dilation 1, one group.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the steps of the window in the output.
-    #[must_use]
-    pub fn stride(mut self, stride: impl Into<Pair>) -> Self {
-        self.stride = stride.into();
-        self
-    }
-
-    /// Sets what is cut off from each side of the output.
-    #[must_use]
-    pub fn padding(mut self, padding: impl Into<Pair>) -> Self {
-        self.padding = padding.into();
-        self
-    }
-
-    /// Sets what is added to one side of the output.
-    #[must_use]
-    pub fn output_padding(mut self, output_padding: impl Into<Pair>) -> Self {
-        self.output_padding = output_padding.into();
-        self
-    }
-
-    /// Sets the number of groups.
-    #[must_use]
-    pub fn groups(mut self, groups: usize) -> Self {
-        self.groups = groups;
-        self
-    }
-
-    /// Sets the distance of the kernel's elements.
-    #[must_use]
-    pub fn dilation(mut self, dilation: impl Into<Pair>) -> Self {
-        self.dilation = dilation.into();
-        self
-    }
-}
-
-/// `conv2d`, its arguments checked: the partial derivative of `L` by `g`.
+/// `conv2d`, its arguments checked: the partial derivative of `L` by `g`; and ReLU if it follows.
 #[track_caller]
-fn conv(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, geometry: ConvGeometry) -> Result<Tensor> {
+fn conv(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, relu: bool, geometry: ConvGeometry) -> Result<Tensor> {
     let g = geometry;
     let shape = Shape::from([g.batch, g.out_channels, g.out_h, g.out_w]);
     let (xs, ws, bs) = (x.value.contiguous()?, w.value.contiguous()?, bias.map(|b| b.value.contiguous()).transpose()?);
     let value = dispatch!(float "conv2d", x.dtype(), T => {
-        Value::build("conv2d", &shape, |y: &mut [T]| conv::conv2d(&g, xs.slice(), ws.slice(), bs.as_ref().map(|b| b.slice()), y))?
+        let epilogue = Epilogue { bias: bs.as_ref().map(|b| b.slice()), relu };
+        Value::build("conv2d", &shape, |y: &mut [T]| conv::conv2d(&g, xs.slice(), ws.slice(), epilogue, y))?
     });
     let rule = || Conv2d { x: x.clone(), w: w.clone(), geometry };
-    match bias {
+    // Neither the gradient of a convolution nor that of ReLU looks at what lies between them.
+    let y = match bias {
         Some(b) => record(value, &[x, w, b], rule),
         None => record(value, &[x, w], rule),
-    }
+    }?;
+    if relu { rectified(y) } else { Ok(y) }
 }
 
 /// The partial derivative of `L` by `x`.
 #[track_caller]
-fn conv_input(grad: &Tensor, w: &Tensor, geometry: ConvGeometry) -> Result<Tensor> {
+pub(super) fn conv_input(grad: &Tensor, w: &Tensor, geometry: ConvGeometry) -> Result<Tensor> {
     let g = geometry;
     let shape = Shape::from([g.batch, g.in_channels, g.in_h, g.in_w]);
     let (gs, ws) = (grad.value.contiguous()?, w.value.contiguous()?);
@@ -503,7 +377,7 @@ impl Rule for Conv2dInput {
     }
 
     fn backward(&self, cx: &Cx<'_>, h: &Tensor) -> Result<Grads> {
-        cx.each([&|| conv(h, &self.w, None, self.geometry), &|| conv_weight(h, &self.grad, self.geometry)])
+        cx.each([&|| conv(h, &self.w, None, false, self.geometry), &|| conv_weight(h, &self.grad, self.geometry)])
     }
 }
 
@@ -515,14 +389,14 @@ struct Conv2dWeight {
 }
 impl Rule for Conv2dWeight {
     fn backward(&self, cx: &Cx<'_>, v: &Tensor) -> Result<Grads> {
-        cx.each([&|| conv_input(&self.grad, v, self.geometry), &|| conv(&self.x, v, None, self.geometry)])
+        cx.each([&|| conv_input(&self.grad, v, self.geometry), &|| conv(&self.x, v, None, false, self.geometry)])
     }
 }
 
 #[cfg(any(test, feature = "testing"))]
 pub(super) const SPECS: &[crate::testing::OpSpec] = &[
     crate::testing::OpSpec { name: "conv2d", samples },
-    crate::testing::OpSpec { name: "conv_transpose2d", samples: transposed },
+    crate::testing::OpSpec { name: "conv2d_relu", samples: rectified_samples },
 ];
 
 #[cfg(any(test, feature = "testing"))]
@@ -552,18 +426,21 @@ fn samples() -> Vec<crate::testing::Sample> {
 }
 
 #[cfg(any(test, feature = "testing"))]
-fn transposed() -> Vec<crate::testing::Sample> {
+fn rectified_samples() -> Vec<crate::testing::Sample> {
     use crate::testing::{Sample, numbers};
-    let options = ConvTranspose2dOptions::new;
-    let case = |label, x: [usize; 4], w: [usize; 4], o: ConvTranspose2dOptions| {
-        let inputs = vec![numbers(x, 4), numbers(w, 5), numbers([w[1] * o.groups], 6)];
-        Sample::new(label, inputs, move |t| t[0].conv_transpose2d(&t[1], t.get(2), &o))
+    let case = |label, x: [usize; 4], w: [usize; 4], bias: bool, o: Conv2dOptions| {
+        let mut inputs = vec![numbers(x, 1), numbers(w, 2)];
+        inputs.extend(bias.then(|| numbers([w[0]], 3)));
+        Sample::new(label, inputs, move |t| t[0].conv2d_relu(&t[1], t.get(2), &o))
+            .oracle(move |t| plain(&t[0], &t[1], t.get(2), &o)?.relu())
     };
+    let options = Conv2dOptions::new;
     vec![
-        case("plain", [2, 3, 3, 4], [3, 2, 2, 3], options()),
-        case("strided, output padding", [1, 2, 3, 3], [2, 3, 3, 3], options().stride(2).padding(1).output_padding(1)),
-        case("grouped, dilated", [1, 4, 3, 4], [4, 1, 2, 2], options().groups(2).dilation((2, 3)).stride((1, 2))),
-        case("empty batch", [0, 2, 3, 3], [2, 1, 2, 2], options()),
+        case("padded", [2, 3, 5, 4], [4, 3, 3, 3], true, options().padding(1)),
+        case("strided", [2, 2, 7, 6], [3, 2, 3, 2], false, options().stride((2, 3)).padding((1, 0))),
+        case("depthwise", [1, 3, 6, 7], [3, 1, 3, 3], true, options().groups(3).padding(1)),
+        case("one by one", [2, 3, 3, 2], [4, 3, 1, 1], true, options()),
+        case("empty batch", [0, 2, 4, 4], [3, 2, 3, 3], true, options()),
     ]
 }
 

@@ -9,6 +9,7 @@ mod cat;
 mod class_loss;
 mod compare;
 mod conv2d;
+mod conv_transpose2d;
 mod cumulative;
 mod embedding;
 mod extreme;
@@ -31,7 +32,8 @@ mod window;
 
 pub use activation::Gelu;
 pub use avg_pool2d::AvgPoolOptions;
-pub use conv2d::{Conv2dOptions, ConvTranspose2dOptions};
+pub use conv_transpose2d::ConvTranspose2dOptions;
+pub use conv2d::Conv2dOptions;
 pub use embedding::EmbeddingOptions;
 pub use interpolate::{InterpolateMode, InterpolateOptions, ScaleFactor};
 pub use max_pool2d::PoolOptions;
@@ -49,6 +51,7 @@ pub(crate) const ALL: &[&[crate::testing::OpSpec]] = &[
     class_loss::SPECS,
     compare::SPECS,
     conv2d::SPECS,
+    conv_transpose2d::SPECS,
     cumulative::SPECS,
     embedding::SPECS,
     extreme::SPECS,

@@ -64,6 +64,9 @@ pub(super) unsafe fn correlate<S: Simd, const K: usize>(c: Plane<S::T>) {
                         }
                     }
                 }
+                if c.relu {
+                    sum = S::relu(sum);
+                }
                 let y = c.y.wrapping_add(o * p.out_w + j);
                 if p.out_w >= S::N {
                     S::store(y, sum);
