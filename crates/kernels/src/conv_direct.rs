@@ -253,7 +253,9 @@ impl<T: Float> Plan<'_, T> {
                             let w = &w[group * strides.group + rows.start * strides.row + c * strides.inner..];
                             let to = &mut to[at..at + run * rows.len()];
                             at += to.len();
-                            if adjacent {
+                            if run == 1 && strides.row == 1 {
+                                to.copy_from_slice(&w[first.index..][..rows.len()]);
+                            } else if adjacent {
                                 let size = (rows.len(), run);
                                 transpose(self.isa, size, &w[first.index..], strides.row, to, rows.len());
                             } else {
