@@ -81,23 +81,33 @@ fn what_is_not_used_any_more_is_written_in_place() -> Result<()> {
     Ok(())
 }
 
-fn the_gradient_between_batch_norm_and_relu_is_never_written() -> Result<()> {
-    let taken = |net: Sequential| -> Result<u64> {
+fn gradients_take_the_memory_of_those_they_come_from() -> Result<()> {
+    let taken = |net: Sequential, held: bool| -> Result<u64> {
         let x = Tensor::rand([2, 3, 8, 8])?;
         let mut before = memory_stats();
         for _ in 0..2 {
+            let y = net.forward(&x)?;
+            if held {
+                y.retain_grad()?;
+            }
+            let loss = y.square()?.sum()?;
             before = memory_stats();
-            net.forward(&x)?.square()?.sum()?.backward()?;
+            loss.backward()?;
         }
         let after = memory_stats();
         Ok(after.system_allocations + after.reused - before.system_allocations - before.reused)
     };
-    let one = taken(seq![BatchNorm2d::new(3), ReLU]?)?;
-    assert_eq!(
-        taken(seq![BatchNorm2d::new(3), Identity, ReLU]?)?,
-        one + 1,
-        "the gradient between is written to memory"
-    );
+    let norm = || BatchNorm2d::new(3).affine(false);
+    let conv = || Conv2d::new(3, 3, 1).bias(false);
+    let one = taken(seq![conv(), Identity]?, false)?;
+    assert_eq!(taken(seq![conv(), Identity, ReLU]?, false)?, one, "ReLU");
+    // Batch norm has two sums for each channel.
+    assert_eq!(taken(seq![conv(), norm()]?, false)?, one + 2, "batch norm");
+    assert_eq!(taken(seq![conv(), norm(), ReLU]?, false)?, one + 2, "batch norm with ReLU");
+    assert_eq!(taken(seq![conv(), norm(), Identity, ReLU]?, false)?, one + 2, "one after the other");
+    assert_eq!(taken(seq![conv(), Sigmoid]?, false)?, one, "sigmoid");
+    assert_eq!(taken(seq![conv(), Sigmoid]?, true)?, one + 1, "somebody holds the gradient");
+    assert_eq!(taken(seq![conv(), norm()]?, true)?, one + 3, "somebody holds the gradient");
     Ok(())
 }
 
@@ -133,7 +143,7 @@ fn memory_that_nobody_holds_goes_back() -> Result<()> {
 fn the_pool_keeps_its_promises() -> Result<()> {
     the_second_training_step_of_lenet_allocates_no_buffer()?;
     what_is_not_used_any_more_is_written_in_place()?;
-    the_gradient_between_batch_norm_and_relu_is_never_written()?;
+    gradients_take_the_memory_of_those_they_come_from()?;
     a_relu_in_sequential_writes_over_what_nobody_holds()?;
     memory_that_nobody_holds_goes_back()
 }

@@ -92,14 +92,14 @@ pub fn with<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Asks for the cache line of `x[i]`, of processors that can be asked; `i` may lie behind the end.
+/// Asks for the cache line of element i from x on, of processors that can be asked; it may lie anywhere.
 #[inline(always)]
-pub(crate) fn prefetch<T>(x: &[T], i: usize) {
+pub(crate) fn prefetch<T>(x: *const T, i: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: the instruction reads nothing that the program could see, at any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(i).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(x.wrapping_add(i).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (x, i);

@@ -84,7 +84,7 @@ impl Strips {
 
     /// Asks for the next repetitions: the processor foresees neighbours only, and these begin far away.
     #[inline(always)]
-    fn fetch_next<T>(self, x: &[T]) {
+    fn fetch_next<T>(self, x: *const T) {
         for repeat in self.repeats..2 * self.repeats {
             for i in (0..self.length).step_by(64 / size_of::<T>()) {
                 isa::prefetch(x, self.start + repeat * self.step + i);
@@ -92,9 +92,15 @@ impl Strips {
         }
     }
 
+    /// Where each of them begins.
+    #[inline(always)]
+    fn starts(self) -> impl Iterator<Item = usize> {
+        (0..self.repeats).map(move |i| self.start + i * self.step)
+    }
+
     #[inline(always)]
     fn of<T>(self, x: &[T]) -> impl Iterator<Item = &[T]> {
-        (0..self.repeats).map(move |i| &x[self.start + i * self.step..][..self.length])
+        self.starts().map(move |start| &x[start..][..self.length])
     }
 }
 
@@ -135,7 +141,7 @@ impl<T: Float> Standard<'_, T> {
 compiled_here! {
     trait NormKernels for f32, f64 = {
         fn standardize(x: &[Self], how: &Standard<'_, Self>, statistics: &mut [f64], y: &mut [Self]) = standardize_of;
-        fn standardize_gradient(g: &[Self], x: &[Self], how: &Standard<'_, Self>, statistics: &[f64], sums: &mut [f64], gx: &mut [Self])
+        fn standardize_gradient(g: Option<&[Self]>, x: &[Self], how: &Standard<'_, Self>, statistics: &[f64], sums: &mut [f64], gx: &mut [Self])
             = standardize_gradient_of;
         fn affine(x: &[Self], coefficients: &[[Self; 3]], extent: Channels, y: &mut [Self]) = affine_of;
     }
@@ -230,7 +236,7 @@ fn moments<T: Float>(x: &[T], extent: Channels, first: usize, statistics: &mut [
 /// Adds a block to a mean and a sum of squared distances of `seen` elements.
 #[inline(always)]
 fn merge<T: Float>(s: &mut [f64], seen: &mut f64, x: &[T], block: Strips) {
-    block.fetch_next(x);
+    block.fetch_next(x.as_ptr());
     let n = block.numel() as f64;
     let mean = sum(x, block, |v| v) / n;
     let middle = T::real(mean);
@@ -275,13 +281,14 @@ fn fold<T: Float>(mut lanes: [T; LANES], ends: [T; LANES]) -> f64 {
     lanes[0].f()
 }
 
-/// The gradient `gx` by the input of [`standardize`] for a gradient `g` of its result and its `statistics`. The sums of `g` and of
+/// The gradient `gx` by the input of [`standardize`] for a gradient `g` of its result and its `statistics`; without `g`, `gx` holds
+/// it before. The sums of `g` and of
 /// `g * (x - mean)` of channel `c` go to `2 * c` and `2 * c + 1` of `sums`; with ReLU, of those `g` whose result is not 0.
 ///
 /// # Panics
 /// A slice has another length than the extent says.
 pub fn standardize_gradient<T: Float>(
-    g: &[T],
+    g: Option<&[T]>,
     x: &[T],
     how: &Standard<'_, T>,
     statistics: &[f64],
@@ -292,14 +299,14 @@ pub fn standardize_gradient<T: Float>(
 }
 
 fn standardize_gradient_of<T: Float>(
-    g: &[T],
+    g: Option<&[T]>,
     x: &[T],
     how: &Standard<'_, T>,
     statistics: &[f64],
     sums: &mut [f64],
     gx: &mut [T],
 ) {
-    how.check(&[g.len(), x.len(), gx.len()], statistics.len());
+    how.check(&[g.map_or(x.len(), <[T]>::len), x.len(), gx.len()], statistics.len());
     how.check(&[], sums.len());
     let extent = how.extent;
     if x.is_empty() {
@@ -307,17 +314,20 @@ fn standardize_gradient_of<T: Float>(
     }
     let piece = extent.piece();
     let gx = Shared(gx.as_mut_ptr());
+    let g = g.map(|g| Shared(g.as_ptr().cast_mut()));
     par::for_each_chunk(sums, 2 * piece, 8 * piece * extent.outer * extent.inner, |at, sums| {
-        // SAFETY: the lengths were checked, and this piece alone has its channels.
-        let own = |start: usize| unsafe { std::slice::from_raw_parts_mut(gx.get().add(start), extent.inner) };
+        let gradients = Gradients { from: g.as_ref().unwrap_or(&gx).get(), to: gx.get() };
         isa::dispatch::<T, _>(
             #[inline(always)]
             || {
                 let statistics = &statistics[at * 2 * piece..];
-                if how.relu {
-                    piece_gradient(g, x, how, at * piece, statistics, sums, own, passed);
-                } else {
-                    piece_gradient(g, x, how, at * piece, statistics, sums, own, kept);
+                // SAFETY: the lengths were checked, and this piece alone has its channels.
+                unsafe {
+                    if how.relu {
+                        piece_gradient(gradients, x, how, at * piece, statistics, sums, passed);
+                    } else {
+                        piece_gradient(gradients, x, how, at * piece, statistics, sums, kept);
+                    }
                 }
             },
         );
@@ -336,17 +346,37 @@ fn kept<T: Float>(_: &[T; 3], g: T, _: T) -> T {
     g
 }
 
-/// The channels from `first` on. `own` gives a channel's part of the result and `pass(line, g, x)` the gradient that passes.
+/// The gradient of the result and that of the input, which may be the same memory.
+#[derive(Clone, Copy)]
+struct Gradients<T> {
+    from: *const T,
+    to: *mut T,
+}
+
+impl<T> Gradients<T> {
+    /// A part of the gradient of the result.
+    ///
+    /// # Safety
+    /// It is inside, in a channel that no other piece has, and no longer in use when that channel is written.
+    #[inline(always)]
+    unsafe fn part<'a>(&self, start: usize, length: usize) -> &'a [T] {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.from.add(start), length) }
+    }
+}
+
+/// The channels from `first` on; `pass(line, g, x)` is the gradient that passes.
+///
+/// # Safety
+/// The gradients have the extent, and nobody else uses these channels of them.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn piece_gradient<'a, T: Float>(
-    g: &[T],
+unsafe fn piece_gradient<T: Float>(
+    gradients: Gradients<T>,
     x: &[T],
     how: &Standard<'_, T>,
     first: usize,
     statistics: &[f64],
     sums: &mut [f64],
-    own: impl Fn(usize) -> &'a mut [T],
     pass: impl Fn(&[T; 3], T, T) -> T,
 ) {
     let extent = how.extent;
@@ -358,7 +388,9 @@ fn piece_gradient<'a, T: Float>(
     }
     sums.fill(0.0);
     if extent.inner == 1 {
-        for (g, x) in extent.rows(g, first, count).zip(extent.rows(x, first, count)) {
+        for (o, x) in extent.rows(x, first, count).enumerate() {
+            // SAFETY: the channels of this piece; they are written below.
+            let g = unsafe { gradients.part(extent.start(o, first), count) };
             for (((s, (line, _)), &g), &x) in sums.chunks_exact_mut(2).zip(&lines).zip(g).zip(x) {
                 let g = pass(line, g, x);
                 s[0] += g.f();
@@ -371,7 +403,8 @@ fn piece_gradient<'a, T: Float>(
                 first + c,
                 #[inline(always)]
                 |block| {
-                    let (a, b) = two_sums(g, x, block, line, &pass);
+                    // SAFETY: the block is of a channel of this piece, which is written later.
+                    let (a, b) = unsafe { two_sums(gradients, x, block, line, &pass) };
                     s[0] += a;
                     s[1] += b;
                 },
@@ -383,20 +416,39 @@ fn piece_gradient<'a, T: Float>(
         *means = [T::real(s[0] / n), T::real(s[1] * inverse * inverse / n)];
     }
     for o in 0..extent.outer {
-        for (c, (line, [a, b])) in lines[..count].iter().enumerate() {
+        for (c, (line, means)) in lines[..count].iter().enumerate() {
             let start = extent.start(o, first + c);
-            let (g, x) = (&g[start..start + extent.inner], &x[start..start + extent.inner]);
-            for ((y, &g), &x) in own(start).iter_mut().zip(g).zip(x) {
-                *y = pass(line, g, x).minus(*a).minus(x.minus(line[0]).times(*b)).times(line[1]);
+            let x = &x[start..start + extent.inner];
+            // SAFETY: the channels of this piece, of which nothing else is in use any more.
+            let y = unsafe { std::slice::from_raw_parts_mut(gradients.to.add(start), extent.inner) };
+            if std::ptr::eq(gradients.from, gradients.to) {
+                for (y, &x) in y.iter_mut().zip(x) {
+                    *y = settled(line, means, pass(line, *y, x), x);
+                }
+            } else {
+                // SAFETY: as above; it is other memory than y.
+                let g = unsafe { gradients.part(start, extent.inner) };
+                for ((y, &g), &x) in y.iter_mut().zip(g).zip(x) {
+                    *y = settled(line, means, pass(line, g, x), x);
+                }
             }
         }
     }
 }
 
-/// The sums of `g` and of `g * (x - mean)` over a block, of those `g` that pass.
+/// `(g - a - (x - mean) * b) * scale`.
 #[inline(always)]
-fn two_sums<T: Float>(
-    g: &[T],
+fn settled<T: Float>(&[mean, scale, _]: &[T; 3], &[a, b]: &[T; 2], g: T, x: T) -> T {
+    g.minus(a).minus(x.minus(mean).times(b)).times(scale)
+}
+
+/// The sums of `g` and of `g * (x - mean)` over a block, of those `g` that pass.
+///
+/// # Safety
+/// The block lies in channels that nobody writes meanwhile.
+#[inline(always)]
+unsafe fn two_sums<T: Float>(
+    gradients: Gradients<T>,
     x: &[T],
     block: Strips,
     line: &[T; 3],
@@ -404,10 +456,12 @@ fn two_sums<T: Float>(
 ) -> (f64, f64) {
     let m = line[0];
     let (mut plain, mut along) = ([T::ZERO; LANES], [T::ZERO; LANES]);
-    block.fetch_next(g);
-    block.fetch_next(x);
+    block.fetch_next(gradients.from);
+    block.fetch_next(x.as_ptr());
     let (mut plain_ends, mut along_ends) = ([T::ZERO; LANES], [T::ZERO; LANES]);
-    for (g, x) in block.of(g).zip(block.of(x)) {
+    for (start, x) in block.starts().zip(block.of(x)) {
+        // SAFETY: the caller's promise.
+        let g = unsafe { gradients.part(start, block.length) };
         let ((gs, g_rest), (xs, x_rest)) = (g.as_chunks::<LANES>(), x.as_chunks::<LANES>());
         for (g, x) in gs.iter().zip(xs) {
             for i in 0..LANES {
@@ -464,113 +518,4 @@ fn map<T: Float, C: Sync>(coefficients: &[C], extent: Channels, y: &mut [T], f: 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::naive::norm as naive;
-
-    fn numbers<T: Float>(n: usize, seed: usize) -> Vec<T> {
-        (0..n).map(|i| T::real(((i * 7919 + seed * 104_729) % 1009) as f64 / 100.0 - 3.0)).collect()
-    }
-
-    fn close(a: f64, b: f64, tolerance: f64) {
-        assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{a} and {b}");
-    }
-
-    fn check<T: Float>(extent: Channels, relu: bool, affine_too: bool, tolerance: f64) {
-        let n = extent.numel();
-        let (x, mut g): (Vec<T>, Vec<T>) = (numbers(n, 1), numbers(n, 2));
-        let c = numbers::<T>(4 * extent.channels, 3);
-        let (weight, bias) = c.split_at(extent.channels);
-        let bias = &bias[..extent.channels];
-        let given = |c| if affine_too { Some(c) } else { None };
-        let how = Standard { extent, eps: 0.1, weight: given(weight), bias: given(bias), relu };
-        let mut statistics = vec![0.0; 2 * extent.channels];
-        let (mut y, mut z) = (vec![T::ZERO; n], vec![T::ZERO; n]);
-        standardize(&x, &how, &mut statistics, &mut y);
-        let expected = naive::moments(&x, extent);
-        statistics.iter().zip(&expected).for_each(|(&a, &b)| close(a, b, tolerance));
-        let scale = |k: usize| how.weight.map_or(1.0, |w| w[k].f()) / (expected[2 * k + 1] + 0.1).sqrt();
-        let line = |k| [T::real(expected[2 * k]), T::real(scale(k)), how.bias.map_or(T::ZERO, |b| b[k])];
-        naive::affine(&x, &(0..extent.channels).flat_map(line).collect::<Vec<T>>(), extent, &mut z);
-        z.iter_mut().filter(|z| relu && **z < T::ZERO).for_each(|z| *z = T::ZERO);
-        y.iter().zip(&z).for_each(|(a, b)| close(a.f(), b.f(), tolerance));
-
-        let (mut sums, mut gx) = (vec![0.0; 2 * extent.channels], vec![T::ZERO; n]);
-        standardize_gradient(&g, &x, &how, &statistics, &mut sums, &mut gx);
-        // What passes is known by the result, which may be rounded to zero.
-        g.iter_mut().zip(&y).filter(|(_, y)| relu && **y == T::ZERO).for_each(|(g, _)| *g = T::ZERO);
-        let size = (extent.outer * extent.inner) as f64;
-        let mean: Vec<T> = statistics.chunks(2).map(|s| T::real(s[0])).collect();
-        let expected_sums = naive::gradient_sums(&g, &x, &mean, extent);
-        sums.iter().zip(&expected_sums).for_each(|(&a, b)| close(a / size, b / size, tolerance));
-        let plane = |k: usize| {
-            let inverse = 1.0 / (expected[2 * k + 1] + 0.1);
-            [mean[k].f(), expected_sums[2 * k] / size, expected_sums[2 * k + 1] * inverse / size, scale(k)].map(T::real)
-        };
-        naive::gradient(&g, &x, &(0..extent.channels).flat_map(plane).collect::<Vec<T>>(), extent, &mut z);
-        gx.iter().zip(&z).for_each(|(a, b)| close(a.f(), b.f(), tolerance));
-
-        affine(&x, c[..3 * extent.channels].as_chunks().0, extent, &mut y);
-        naive::affine(&x, &c, extent, &mut z);
-        y.iter().zip(&z).for_each(|(a, b)| close(a.f(), b.f(), tolerance));
-    }
-
-    #[test]
-    fn kernels_equal_their_twins() {
-        for &set in isa::available() {
-            isa::with(set, || {
-                for inner in [1, 2, LANES - 1, LANES, LANES + 1, BLOCK / 3, BLOCK + 3] {
-                    for (outer, channels, relu) in [(1, 1, false), (3, 5, true), (2, 67, true), (7, 2, false)] {
-                        let extent = Channels { outer, channels, inner };
-                        check::<f32>(extent, relu, channels > 2, 2e-5);
-                        check::<f64>(extent, relu, channels > 2, 1e-12);
-                    }
-                }
-            });
-        }
-    }
-
-    #[test]
-    fn a_large_mean_costs_no_accuracy() {
-        let extent = Channels { outer: 2, channels: 1, inner: 5000 };
-        let x: Vec<f32> = (0..10_000).map(|i| 4096.0 + (i % 2) as f32).collect();
-        let (mut statistics, mut y) = ([0.0; 2], vec![0.0; 10_000]);
-        let how = Standard { extent, eps: 0.0, weight: None, bias: None, relu: false };
-        standardize(&x, &how, &mut statistics, &mut y);
-        assert!(y.iter().zip(&x).all(|(y, x)| (y - (x - 4096.5) * 2.0).abs() < 1e-4));
-        assert!((statistics[0] - 4096.5).abs() < 1e-3 && (statistics[1] - 0.25).abs() < 1e-6, "{statistics:?}");
-    }
-
-    #[test]
-    fn threads_do_not_change_bits() {
-        let extent = Channels { outer: 4, channels: 12, inner: 20_000 };
-        let x: Vec<f32> = numbers(extent.numel(), 5);
-        let run = |threads: usize| {
-            let before = par::num_threads();
-            par::set_num_threads(threads);
-            let (mut statistics, mut sums) = (vec![0.0; 24], vec![0.0; 24]);
-            let (mut y, mut gx, mut z) = (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; x.len()]);
-            let how = Standard { extent, eps: 0.1, weight: None, bias: None, relu: true };
-            standardize(&x, &how, &mut statistics, &mut y);
-            standardize_gradient(&y, &x, &how, &statistics, &mut sums, &mut gx);
-            affine(&x, numbers::<f32>(36, 6).as_chunks().0, extent, &mut z);
-            par::set_num_threads(before);
-            (statistics, y, sums, gx, z)
-        };
-        assert!(run(1) == run(3));
-    }
-
-    #[test]
-    fn nothing_is_fine() {
-        check::<f32>(Channels { outer: 2, channels: 0, inner: 4 }, false, true, 0.0);
-        for (outer, inner) in [(0, 4), (4, 0)] {
-            let (extent, mut statistics) = (Channels { outer, channels: 1, inner }, [1.0; 2]);
-            let how = Standard::<f32> { extent, eps: 0.1, weight: None, bias: None, relu: true };
-            standardize(&[], &how, &mut statistics, &mut []);
-            assert!(statistics[0].is_nan() && statistics[1].is_nan());
-            let mut sums = [1.0; 2];
-            standardize_gradient(&[], &[], &how, &statistics, &mut sums, &mut []);
-            assert_eq!(sums, [0.0; 2]);
-        }
-    }
-}
+mod tests;

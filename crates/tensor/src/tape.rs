@@ -65,6 +65,11 @@ pub(crate) trait Rule: Any + fmt::Debug + Send + Sync {
     /// One gradient for each input, where [`Cx::needs`] it.
     fn backward(&self, cx: &Cx<'_>, grad: &Tensor) -> Result<Grads>;
 
+    /// [`backward`](Self::backward) with a gradient that is not used any more: a result may take its memory if nothing else holds it.
+    fn backward_owned(&self, cx: &Cx<'_>, grad: Tensor) -> Result<Grads> {
+        self.backward(cx, &grad)
+    }
+
     /// The operator's name for messages: by default the rule's own, as methods are written.
     fn name(&self) -> String {
         let path = std::any::type_name::<Self>();

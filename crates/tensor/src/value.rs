@@ -132,14 +132,19 @@ impl Value {
     }
 
     /// Adds `other` of the same shape and dtype: into this buffer if nobody else sees it.
-    pub(crate) fn plus(mut self, other: &Value) -> Result<Value> {
-        dispatch!(number "add", self.dtype(), T => {
+    pub(crate) fn plus(self, other: &Value) -> Result<Value> {
+        self.update("add", Binary::Add, other)
+    }
+
+    /// `f(x, other)` for each element, where `other` has the same shape and dtype: in this buffer if nobody else sees it.
+    pub(crate) fn update(mut self, name: &'static str, op: Binary, other: &Value) -> Result<Value> {
+        dispatch!(number name, self.dtype(), T => {
             if other.layout.is_contiguous()
                 && let Some(y) = self.unique::<T>() {
-                    elementwise::binary_in_place(Binary::Add, y, Operand::Slice(other.slice()));
+                    elementwise::binary_in_place(op, y, Operand::Slice(other.slice()));
                     return Ok(self);
                 }
-            Value::binary::<T>("add", Binary::Add, &self, other)
+            Value::binary::<T>(name, op, &self, other)
         })
     }
 }

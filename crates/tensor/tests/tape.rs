@@ -91,6 +91,37 @@ fn intermediate_results_have_gradients_too() -> Result<()> {
 }
 
 #[test]
+fn a_gradient_that_somebody_holds_is_not_written_over() -> Result<()> {
+    type Layer = fn(&Tensor) -> Result<Tensor>;
+    let layers: [Layer; 3] = [Tensor::relu, Tensor::sigmoid, |x| Ok(x.standardize(None, None, 0.1)?.0)];
+    for layer in layers {
+        let x = Tensor::new([[-1f64, 0.5], [2.0, 0.25]])?.requires_grad_()?;
+        let gradient = |twice: bool| -> Result<(Tensor, Tensor)> {
+            x.zero_grad();
+            let middle = x.mul_scalar(2.0)?;
+            let y = layer(&middle)?;
+            y.retain_grad()?;
+            // Given by the caller, kept for `y`, and shared by the two operands of the sum.
+            let g = Tensor::new([[1f64, -2.0], [3.0, 4.0]])?;
+            if twice { y.add(&y)? } else { y.mul_scalar(2.0)? }.backward_with(&g)?;
+            assert_eq!(g.to_vec::<f64>()?, [1.0, -2.0, 3.0, 4.0]);
+            assert_eq!(y.grad().expect("it is kept").to_vec::<f64>()?, [2.0, -4.0, 6.0, 8.0]);
+            Ok((x.grad().expect("a gradient"), y))
+        };
+        let ((sum, _), (product, _)) = (gradient(true)?, gradient(false)?);
+        assert_eq!(sum.to_vec::<f64>()?, product.to_vec::<f64>()?);
+        // The same as part of a graph, which keeps all gradients.
+        let again = GradOptions { create_graph: true, ..GradOptions::default() };
+        let weights = Tensor::new([[2f64, -4.0], [6.0, 8.0]])?;
+        let total = layer(&x.mul_scalar(2.0)?)?.mul(&weights)?.sum()?;
+        let recorded = grad(&total, &[&x], &again)?.remove(0).expect("a gradient").to_vec::<f64>()?;
+        let near = recorded.iter().zip(sum.to_vec::<f64>()?).all(|(a, b)| (a - b).abs() < 1e-12);
+        assert!(near, "{recorded:?} and {sum:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn nothing_is_recorded_under_no_grad() -> Result<()> {
     let x = leaf(&[2.0]);
     let y = no_grad(|| x.exp())?;

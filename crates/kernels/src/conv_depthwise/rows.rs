@@ -380,10 +380,10 @@ unsafe fn each_weight<S: Simd, const K: usize>(job: WeightJob<'_, S::T>) {
             let (at_x, at_g) = (image * job.steps.0 + c * plane, image * job.steps.1 + c * out);
             // Two streams of short rows run dry without it.
             for i in (plane..2 * plane).step_by(line) {
-                isa::prefetch(job.x, at_x + i);
+                isa::prefetch(job.x.as_ptr(), at_x + i);
             }
             for i in (out..2 * out).step_by(line) {
-                isa::prefetch(job.gy, at_g + i);
+                isa::prefetch(job.gy.as_ptr(), at_g + i);
             }
             let (x, gy) = (job.x.as_ptr().wrapping_add(at_x), job.gy.as_ptr().wrapping_add(at_g));
             let one = Correlated { planes: job.planes, x, gy, sums };

@@ -69,7 +69,7 @@ impl Strips {
                 let row = ((first + i) * geo.stride.0 + residue).wrapping_sub(geo.padding.0);
                 if row < geo.in_h {
                     for column in (0..width).step_by(64 / size_of::<T>()) {
-                        prefetch(x, (geo.in_h + row) * geo.in_w + column);
+                        prefetch(x.as_ptr(), (geo.in_h + row) * geo.in_w + column);
                     }
                     put(&x[row * geo.in_w..][..width], &mut strip[at + left..][..width]);
                 } else {

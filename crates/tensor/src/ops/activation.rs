@@ -1,13 +1,14 @@
 //! Activation functions, element by element, with the derivative beside each.
 
 use kernels::elementwise::{self, Binary, Unary};
+use smallvec::smallvec;
 
 use super::unary::apply;
 #[cfg(any(test, feature = "testing"))]
 use super::unary::samples;
 use crate::dtype::{DType, dispatch};
 use crate::error::{Error, Result};
-use crate::tape::{Cx, Grads, Rule, Tensor, is_anomaly_enabled, record};
+use crate::tape::{Cx, Grads, Rule, Tensor, grad_enabled, is_anomaly_enabled, record};
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::OpSpec;
 use crate::value::Value;
@@ -204,15 +205,20 @@ struct Relu {
 }
 impl Rule for Relu {
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
-        cx.each([&|| relu_grad(g, &self.y)])
+        self.backward_owned(cx, g.clone())
     }
-}
 
-/// `g` where `y` is positive, else 0. Linear in `g` and flat in `y`, so it is its own rule.
-#[track_caller]
-fn relu_grad(g: &Tensor, y: &Value) -> Result<Tensor> {
-    let value = fused("relu", Binary::ReluGrad, g, &Tensor::plain(y.clone()))?;
-    record(value, &[g], || Relu { y: y.clone() })
+    /// `g` where `y` is positive, else 0. Linear in `g` and flat in `y`, so it is its own rule.
+    fn backward_owned(&self, cx: &Cx<'_>, g: Tensor) -> Result<Grads> {
+        if !cx.needs(0) {
+            return Ok(smallvec![None]);
+        }
+        let Tensor { value, node } = g;
+        let value = value.update("relu", Binary::ReluGrad, &self.y)?;
+        // Only the place in the graph counts for the record.
+        let before = Tensor { value: value.clone(), node };
+        Ok(smallvec![Some(record(value, &[&before], || Relu { y: self.y.clone() })?)])
+    }
 }
 
 #[derive(Debug)]
@@ -222,6 +228,13 @@ struct Sigmoid {
 impl Rule for Sigmoid {
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
         cx.each([&|| sigmoid_grad(g, &cx.output(&self.y))])
+    }
+
+    fn backward_owned(&self, cx: &Cx<'_>, g: Tensor) -> Result<Grads> {
+        if grad_enabled() || !cx.needs(0) {
+            return self.backward(cx, &g);
+        }
+        Ok(smallvec![Some(Tensor::plain(g.value.update("sigmoid", Binary::SigmoidGrad, &self.y)?))])
     }
 }
 

@@ -165,15 +165,21 @@ struct Standardize {
 
 impl Standardize {
     /// The gradients of `x`, weight and bias in two passes.
-    fn passes<T: Element + Float>(&self, g: &Tensor, extent: Channels) -> Result<[Value; 3]> {
-        let (x, g) = (self.x.value.contiguous()?, g.value.contiguous()?);
+    fn passes<T: Element + Float>(&self, g: Value, extent: Channels) -> Result<[Value; 3]> {
+        let (x, mut g) = (self.x.value.contiguous()?, g.into_contiguous()?);
         let (weight, bias) = (coefficients::<T>(self.weight.as_ref())?, coefficients::<T>(self.bias.as_ref())?);
         let (weight, bias) = (weight.as_deref(), bias.as_deref());
         let how = Standard { extent, eps: self.eps, weight, bias, relu: self.relu };
         let mut sums = vec![0.0; 2 * extent.channels];
-        let gx = Value::build("standardize", self.x.shape(), |y: &mut [T]| {
-            norm::standardize_gradient(g.slice(), x.slice(), &how, &self.statistics, &mut sums, y);
-        })?;
+        // In the memory of g if nobody else sees it.
+        let gx = if let Some(y) = g.unique::<T>() {
+            norm::standardize_gradient(None, x.slice(), &how, &self.statistics, &mut sums, y);
+            g
+        } else {
+            Value::build("standardize", self.x.shape(), |y: &mut [T]| {
+                norm::standardize_gradient(Some(g.slice()), x.slice(), &how, &self.statistics, &mut sums, y);
+            })?
+        };
         let inverse = |c: usize| 1.0 / (self.statistics[2 * c + 1] + self.eps).sqrt();
         let each = |f: &dyn Fn(usize) -> f64| {
             Value::build("standardize", &Shape::from(extent.channels), |y: &mut [T]| {
@@ -219,13 +225,17 @@ impl Standardize {
 }
 
 impl Rule for Standardize {
-    fn backward(&self, _: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+    fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
+        self.backward_owned(cx, g.clone())
+    }
+
+    fn backward_owned(&self, _: &Cx<'_>, g: Tensor) -> Result<Grads> {
         let extent = extent("standardize", &self.x, &[])?;
         let [gx, gw, gb] = if grad_enabled() {
-            self.recorded(g, extent)?
+            self.recorded(&g, extent)?
         } else {
             let op = "standardize";
-            dispatch!(float op, g.dtype(), T => self.passes::<T>(g, extent)?).map(Tensor::plain)
+            dispatch!(float op, g.dtype(), T => self.passes::<T>(g.value, extent)?).map(Tensor::plain)
         };
         let mut grads = Grads::new();
         grads.push(Some(gx));

@@ -83,14 +83,15 @@ fn run(
             }
         };
         super::note(&*rule);
-        let grads = {
-            let _inside = inside_rule(node.at);
-            rule.backward(&cx, &grad)?
-        };
-        if anomalies {
+        let inside = inside_rule(node.at);
+        let grads = if anomalies {
+            let grads = rule.backward(&cx, &grad)?;
             anomaly::check(pass, &node, &*rule, &grad, &grads)?;
-        }
-        drop(grad);
+            grads
+        } else {
+            rule.backward_owned(&cx, grad)?
+        };
+        drop(inside);
         debug_assert_eq!(grads.len(), parents.len(), "{rule:?}");
         for (i, g) in grads.into_iter().enumerate() {
             let Some(g) = g.filter(|_| cx.needs(i)) else { continue };
