@@ -11,7 +11,7 @@
 //! same element of several tensors does not fall into one set of the cache.
 
 use crate::element::Element;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The bytes of a header and the alignment of blocks.
 const LINE: usize = 64;
+/// The bytes of a large page, and of the smallest block that is aligned to one.
+const HUGE: usize = 2 << 20;
 /// The largest block in steps of a line.
 const SMALL: usize = 4096;
 /// The largest block that is kept for reuse.
@@ -68,7 +70,32 @@ fn class_of(bytes: usize) -> (usize, usize) {
 /// Header, elements, one line that vector loads may touch, and for large blocks room to vary the offset.
 fn layout_of(class: usize, capacity: usize) -> Option<Layout> {
     let room = if class > 64 { LINE * 32 } else { 0 };
-    Layout::from_size_align(capacity.checked_add(2 * LINE + room)?, LINE).ok()
+    let align = if capacity >= HUGE { HUGE } else { LINE };
+    Layout::from_size_align(capacity.checked_add(2 * LINE + room)?, align).ok()
+}
+
+/// Zeroed memory from the system, for large blocks in pages of 2 MiB if it has some: a channel of many images is otherwise on more
+/// pages than the processor remembers. Null if there is none.
+///
+/// # Safety
+/// The layout has bytes.
+unsafe fn zeroed(layout: Layout) -> *mut u8 {
+    #[cfg(target_os = "linux")]
+    if layout.align() == HUGE {
+        // SAFETY: the caller's promise.
+        let start = unsafe { alloc(layout) };
+        if !start.is_null() {
+            // SAFETY: whole pages inside of the allocation; it is a hint, so there is nothing to do if it fails. Then all
+            // bytes are ours to write.
+            unsafe {
+                libc::madvise(start.cast(), layout.size() / HUGE * HUGE, libc::MADV_HUGEPAGE);
+                start.write_bytes(0, layout.size());
+            }
+        }
+        return start;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { alloc_zeroed(layout) }
 }
 
 /// What the process has asked of the system, and how its buffers fare.
@@ -178,7 +205,7 @@ thread_local! {
 fn system_block(class: usize, capacity: usize) -> Option<*mut Header> {
     let layout = layout_of(class, capacity)?;
     // SAFETY: the layout has at least the bytes of a header.
-    let start = unsafe { alloc_zeroed(layout) };
+    let start = unsafe { zeroed(layout) };
     if start.is_null() {
         return None;
     }
