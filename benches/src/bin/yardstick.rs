@@ -3,7 +3,7 @@
 //! usage: `yardstick [--cases FILE] [--only SUBSTRING] [--threads N] [--budget SECONDS]`
 //!
 //! A net is timed three ways: `train/NAME` (zero_grad, forward, cross entropy, backward, optimizer step), `infer/NAME` (its
-//! batch) and `infer/NAME/b1` (one image). A convolution is timed as `fwd`, `bwd_data` and `bwd_weight` (bias gradient
+//! batch) and `infer/NAME/b1` (one image); `captured/NAME` is `train/NAME` by a captured step, where one can be recorded. A convolution is timed as `fwd`, `bwd_data` and `bwd_weight` (bias gradient
 //! included); a pool as `fwd` and `fwd_bwd`. Matrix products, batch norm and elementwise operators have cases of their own.
 //! The names are those of PyTorch's figures, so that a ratio is a join on `case`.
 //!
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use benches::{Arguments, optimizer, processor, roofs};
 use gabor::nn::functional::cross_entropy;
 use gabor::nn::{BatchNorm2d, Conv2d, Forward, Module};
-use gabor::{AvgPoolOptions, Conv2dOptions, GradOptions, Pair, PoolOptions, Tensor, no_grad};
+use gabor::{AvgPoolOptions, CapturedStep, Conv2dOptions, GradOptions, Pair, PoolOptions, Tensor, no_grad};
 use serde_json::Value;
 
 /// What bounds a case.
@@ -168,6 +168,19 @@ fn learn_kernel(options: &Options) -> Outcome {
             conv.weight.update(|w, grad| w - grad * 3e-2)?;
         }
         Ok(())
+    })?;
+    let mut step = CapturedStep::new(|_: &[Tensor]| {
+        let l = conv.forward(&x)?.sub(&y)?.square()?.sum()?;
+        l.backward()?;
+        Ok(l)
+    });
+    options.emit("captured/learn_kernel_10it", 1.0, Roof::None, || {
+        for _ in 0..10 {
+            conv.zero_grad();
+            step.run(&[])?;
+            conv.weight.update(|w, grad| w - grad * 3e-2)?;
+        }
+        Ok(())
     })
 }
 
@@ -204,7 +217,8 @@ fn operators(options: &Options) -> Outcome {
 fn net(options: &Options, case: &Value) -> Outcome {
     let name = text(case, "name")?;
     let [train, infer, single] = [format!("train/{name}"), format!("infer/{name}"), format!("infer/{name}/b1")];
-    if ![&train, &infer, &single].iter().any(|case| options.wants(case)) {
+    let captured = format!("captured/{name}");
+    if ![&train, &captured, &infer, &single].iter().any(|case| options.wants(case)) {
         return Ok(());
     }
     let net = benches::net(&case["layers"])?;
@@ -219,6 +233,19 @@ fn net(options: &Options, case: &Value) -> Outcome {
         cross_entropy(&net.forward(&x)?, &y)?.backward()?;
         Ok(optimizer.step()?)
     })?;
+    let mut step = CapturedStep::new(|batch: &[Tensor]| {
+        let loss = cross_entropy(&net.forward(&batch[0])?, &batch[1])?;
+        loss.backward()?;
+        Ok(loss)
+    });
+    // Batch norm keeps statistics from run to run, which cannot be repeated.
+    if options.wants(&captured) && step.run(&[&x, &y]).is_ok() {
+        options.emit(&captured, 1.0, Roof::None, || {
+            optimizer.zero_grad();
+            step.run(&[&x, &y])?;
+            Ok(optimizer.step()?)
+        })?;
+    }
     net.eval();
     let one = x.narrow(0, 0, 1)?.contiguous()?;
     options.emit(&infer, 0.5, Roof::None, || no_grad(|| Ok(net.forward(&x).map(drop)?)))?;

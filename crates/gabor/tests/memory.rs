@@ -6,7 +6,7 @@ use gabor::nn::{
     Sigmoid, seq,
 };
 use gabor::optim::{Optimizer, SGD};
-use gabor::{Result, Tensor, manual_seed, memory_stats};
+use gabor::{CapturedStep, Result, Tensor, manual_seed, memory_stats};
 
 fn lenet(relu_max: bool) -> Result<Sequential> {
     if relu_max {
@@ -61,6 +61,29 @@ fn the_second_training_step_of_lenet_allocates_no_buffer() -> Result<()> {
         assert_eq!(after.system_allocations, before.system_allocations, "{before:?} {after:?}");
         assert!(after.reused > before.reused + 40, "{before:?} {after:?}");
         assert!(second < first, "{first} {second}");
+    }
+    Ok(())
+}
+
+fn a_captured_step_keeps_its_memory() -> Result<()> {
+    for relu_max in [true, false] {
+        let net = lenet(relu_max)?;
+        let (x, y) = (Tensor::rand([8, 1, 28, 28])?, Tensor::randint(0, 10, [8])?);
+        let mut step = CapturedStep::new(|batch: &[Tensor]| {
+            let loss = CrossEntropyLoss::new().forward(&net.forward(&batch[0])?, &batch[1])?;
+            loss.backward()?;
+            Ok(loss)
+        });
+        let mut taken = vec![];
+        for _ in 0..4 {
+            net.zero_grad();
+            let before = memory_stats();
+            step.run(&[&x, &y])?;
+            let after = memory_stats();
+            taken.push((after.system_allocations - before.system_allocations, after.reused - before.reused));
+        }
+        // What kernels need for themselves still comes from the pool.
+        assert!(taken[3].0 == 0 && taken[3].1 + 20 < taken[0].0 + taken[0].1, "{taken:?}");
     }
     Ok(())
 }
@@ -142,6 +165,7 @@ fn memory_that_nobody_holds_goes_back() -> Result<()> {
 #[test]
 fn the_pool_keeps_its_promises() -> Result<()> {
     the_second_training_step_of_lenet_allocates_no_buffer()?;
+    a_captured_step_keeps_its_memory()?;
     what_is_not_used_any_more_is_written_in_place()?;
     gradients_take_the_memory_of_those_they_come_from()?;
     a_relu_in_sequential_writes_over_what_nobody_holds()?;

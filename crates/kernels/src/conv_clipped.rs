@@ -13,6 +13,11 @@ use std::ops::Range;
 #[inline(always)]
 fn inside(size: usize, before: usize, r: usize, dilation: usize, stride: usize, out: usize) -> Range<usize> {
     let at = r * dilation;
+    if stride == 1 {
+        // Without divisions, which would take longer than a short row.
+        let first = before.saturating_sub(at).min(out);
+        return first..(size + before).saturating_sub(at).min(out).max(first);
+    }
     let first = before.saturating_sub(at).div_ceil(stride).min(out);
     let end = (size + before).saturating_sub(at).div_ceil(stride).min(out);
     first..end.max(first)

@@ -113,6 +113,8 @@ pub enum Binary {
     ReluGrad,
     /// `(g, y)`: `g * y * (1 - y)`.
     SigmoidGrad,
+    /// `(g, x)`: `g * 2 x`.
+    SquareGrad,
     /// `(g, y)`: `g * (1 - y * y)`.
     TanhGrad,
 }

@@ -190,7 +190,7 @@ impl Tensor {
                 format!("{} elements cannot fill {shape:?} ({numel})", slice.len()),
             ));
         }
-        Ok(Tensor::plain(Value::new(Buffer::from_slice(slice), shape)))
+        Ok(Tensor::plain(Value::new("tensor", Buffer::from_slice(slice), shape)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::panic::Location;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The path of a layer in its model, as in the keys of a state dict: `features.0`. A layer has one as a field; every
 /// walk through a model (for its parameters, its state, `train`, `eval`) writes the path into it, and the longest wins.
@@ -21,29 +21,40 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// ```
 #[derive(Default)]
 pub struct Label {
-    cell: Arc<Mutex<Option<String>>>,
+    cell: Arc<Mutex<Option<Known>>>,
+}
+
+/// A path and how many names it has.
+#[derive(Clone)]
+struct Known {
+    path: String,
+    depth: usize,
 }
 
 impl Label {
     /// The longest path that was offered. It is empty if the layer is itself where a walk began.
     pub fn path(&self) -> Option<String> {
-        self.cell.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known().as_ref().map(|known| known.path.clone())
     }
 
     /// Whether a path of so many names would tell nothing new: one as long is known. Cheaper than to offer it.
     pub fn knows(&self, names: usize) -> bool {
-        let cell = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
-        cell.as_deref().is_some_and(|path| depth(path) >= names)
+        self.known().as_ref().is_some_and(|known| known.depth >= names)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.cell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a path, name by name, unless a longer one is known.
     pub fn offer<'a>(&self, names: impl IntoIterator<Item = &'a str, IntoIter: Clone>) {
         let names = names.into_iter();
-        let mut cell = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = cell.as_deref().map_or(0, depth);
-        let same = || cell.as_deref().is_some_and(|path| segments(path).eq(names.clone()));
-        if names.clone().count() >= known && !same() {
-            *cell = Some(names.collect::<Vec<_>>().join("."));
+        let mut cell = self.known();
+        let depth = cell.as_ref().map_or(0, |known| known.depth);
+        let same = || cell.as_ref().is_some_and(|known| segments(&known.path).eq(names.clone()));
+        if names.clone().count() >= depth && !same() {
+            let path = names.collect::<Vec<_>>().join(".");
+            *cell = Some(Known { depth: segments(&path).count(), path });
         }
     }
 
@@ -55,7 +66,7 @@ impl Label {
 
 impl Clone for Label {
     fn clone(&self) -> Self {
-        Label { cell: Arc::new(Mutex::new(self.path())) }
+        Label { cell: Arc::new(Mutex::new(self.known().clone())) }
     }
 }
 
@@ -67,10 +78,6 @@ impl fmt::Debug for Label {
 
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('.').filter(|name| !name.is_empty())
-}
-
-fn depth(path: &str) -> usize {
-    segments(path).count()
 }
 
 fn join(above: &str, below: &str) -> String {

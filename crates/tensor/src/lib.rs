@@ -15,6 +15,7 @@
 
 #[cfg(feature = "approx")]
 mod approx;
+mod captured;
 mod create;
 mod display;
 mod dtype;
@@ -27,6 +28,7 @@ mod layout;
 mod operators;
 mod ops;
 mod parameter;
+mod program;
 mod random;
 mod read;
 mod runs;
@@ -43,6 +45,7 @@ pub use kernels::buffer::{Stats as MemoryStats, stats as memory_stats, trim as r
 pub use kernels::conv::{ConvAlgorithm, conv_algorithm, set_conv_algorithm};
 pub use kernels::par::{num_threads, set_num_threads};
 
+pub use captured::{CapturedStep, unrecorded};
 pub use create::Nested;
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};

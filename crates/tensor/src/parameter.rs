@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::label::Label;
+use crate::program;
 use crate::shape::Shape;
 use crate::tape::{HookHandle, Tensor, no_grad};
 
@@ -98,7 +99,23 @@ impl Parameter {
     /// The current value: a leaf of the graph, or a plain tensor while the parameter is frozen.
     pub fn tensor(&self) -> Tensor {
         let held = self.held();
+        if program::recording() {
+            self.source(&held.tensor);
+        }
         if held.frozen { held.tensor.detach() } else { held.tensor.clone() }
+    }
+
+    /// A captured step takes the value of its time.
+    #[cold]
+    fn source(&self, tensor: &Tensor) {
+        let (parameter, dtype) = (self.clone(), tensor.dtype());
+        program::source(&tensor.value, move || {
+            let value = parameter.held().tensor.value.clone();
+            if value.dtype() != dtype {
+                return Err(Error::DTypes { op: "captured step", lhs: dtype, rhs: value.dtype() });
+            }
+            Ok(value)
+        });
     }
 
     /// The sizes of its dimensions.
@@ -151,6 +168,9 @@ impl Parameter {
     /// `value` has another shape or dtype.
     pub fn set(&self, value: &Tensor) -> Result<()> {
         self.check("set", value)?;
+        if program::recording() {
+            program::refuse("the step sets a parameter; do that outside");
+        }
         let value = value.value.contiguous()?.into_owned();
         self.held_mut().tensor.value = value;
         Ok(())
@@ -343,6 +363,9 @@ impl State {
     /// # Errors
     /// `value` has another shape or dtype.
     pub fn set(&self, value: &Tensor) -> Result<()> {
+        if program::recording() {
+            program::refuse("the step sets a state that a layer keeps, as batch norm does while it trains");
+        }
         let held = &mut self.kept_mut().tensor;
         if held.shape() != value.shape() {
             return Err(Error::shape(

@@ -2,6 +2,7 @@
 
 use crate::dtype::{DType, Element, dispatch};
 use crate::error::{Error, Result};
+use crate::program;
 use crate::shape::{Shape, axis_of};
 use crate::tape::Tensor;
 
@@ -73,6 +74,9 @@ impl Tensor {
         if self.dtype() != T::DTYPE {
             return Err(Error::DTypes { op: "to_vec", lhs: T::DTYPE, rhs: self.dtype() });
         }
+        if program::recording() {
+            program::look(&self.value);
+        }
         Ok(f(self.value.contiguous()?.slice()))
     }
 
@@ -96,6 +100,9 @@ impl Tensor {
     }
 
     fn only<T: Element>(&self) -> Result<T> {
+        if program::recording() {
+            program::look(&self.value);
+        }
         match self.numel() {
             1 => Ok(self.value.storage.slice::<T>()[self.value.layout.offset]),
             n => Err(Error::shape("item", format!("needs one element, shape {:?} has {n}; use to_vec", self.shape()))),

@@ -32,6 +32,17 @@ impl Storage {
         }
     }
 
+    /// Where the elements lie; no other living buffer has the same address.
+    pub(crate) fn address(&self) -> usize {
+        match self {
+            Storage::F32(buffer) => buffer.as_ptr().addr(),
+            Storage::F64(buffer) => buffer.as_ptr().addr(),
+            Storage::I64(buffer) => buffer.as_ptr().addr(),
+            Storage::U8(buffer) => buffer.as_ptr().addr(),
+            Storage::Bool(buffer) => buffer.as_ptr().addr(),
+        }
+    }
+
     /// All elements of the buffer; `T` is known to be its dtype.
     pub(crate) fn slice<T: Element>(&self) -> &[T] {
         T::peek(self).expect("the caller dispatched on the dtype")

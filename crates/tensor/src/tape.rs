@@ -23,6 +23,7 @@ use smallvec::SmallVec;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::label::Label;
+use crate::program;
 use crate::shape::Shape;
 use crate::value::Value;
 use crate::warning::{Lint, warn_once};
@@ -415,6 +416,9 @@ impl Tensor {
     }
 
     pub(crate) fn set_grad(&self, grad: Option<Value>) {
+        if program::recording() {
+            program::refuse("stored gradients change in other ways than by backward; call zero_grad outside");
+        }
         if let Some(mut slot) = self.node.as_ref().and_then(|n| n.slot()) {
             *slot = grad;
         }

@@ -11,6 +11,7 @@ use kernels::handle::Handle;
 use crate::dtype::{DType, Element, Float, Number, dispatch};
 use crate::error::Result;
 use crate::layout::Layout;
+use crate::program;
 use crate::runs::Runs;
 use crate::shape::Shape;
 use crate::storage::{Storage, unfilled};
@@ -38,20 +39,40 @@ impl Deref for Value {
 
 impl Value {
     /// A contiguous array; `buffer` has as many elements as `shape`.
-    pub(crate) fn new<T: Element>(buffer: Buffer<T>, shape: Shape) -> Value {
+    pub(crate) fn new<T: Element>(op: &'static str, buffer: Buffer<T>, shape: Shape) -> Value {
         debug_assert_eq!(buffer.len(), shape.numel());
+        let value = Value::plain(buffer, shape);
+        if program::recording() {
+            program::unknown(op, &value);
+        }
+        value
+    }
+
+    fn plain<T: Element>(buffer: Buffer<T>, shape: Shape) -> Value {
         Value(Handle::new(Array { storage: T::wrap(buffer), layout: Layout::contiguous(shape) }))
     }
 
     /// An array whose elements `fill` writes, all of them.
     pub(crate) fn build<T: Element>(op: &'static str, shape: &Shape, fill: impl FnOnce(&mut [T])) -> Result<Value> {
-        let mut buffer = unfilled::<T>(op, shape)?;
-        fill(buffer.get_mut().expect("a new buffer has one owner"));
-        Ok(Value::new(buffer, shape.clone()))
+        let plain = program::is_plain();
+        let (mut new, mut old) = (None, if plain { None } else { program::spare(T::DTYPE, shape) });
+        let elements = match &mut old {
+            Some(old) => old.owned(),
+            None => new.insert(unfilled::<T>(op, shape)?).get_mut(),
+        };
+        fill(elements.expect("it has one owner"));
+        Ok(match (old, new) {
+            (None, Some(buffer)) if plain => Value::plain(buffer, shape.clone()),
+            (None, Some(buffer)) => Value::new(op, buffer, shape.clone()),
+            (Some(old), _) => old,
+            (None, None) => unreachable!("one of them was filled"),
+        })
     }
 
     pub(crate) fn full<T: Element>(op: &'static str, shape: &Shape, value: T) -> Result<Value> {
-        Value::build(op, shape, |y: &mut [T]| y.fill(value))
+        let y = Value::build(op, shape, |y: &mut [T]| y.fill(value))?;
+        program::constant(&y);
+        Ok(y)
     }
 
     pub(crate) fn dtype(&self) -> DType {
@@ -88,31 +109,50 @@ impl Value {
 
     /// A new row-major array of the same elements.
     pub(crate) fn copy(&self) -> Result<Value> {
-        dispatch!(self.dtype(), T => {
-            let (l, x) = (&self.layout, self.storage.slice::<T>());
-            Value::build("contiguous", &l.shape, |y: &mut [T]| copy_strided(x, l.offset, &l.shape, &l.strides, y))
+        program::compute([self], |[value]| {
+            dispatch!(value.dtype(), T => {
+                let (l, x) = (&value.layout, value.storage.slice::<T>());
+                Value::build("contiguous", &l.shape, |y: &mut [T]| copy_strided(x, l.offset, &l.shape, &l.strides, y))
+            })
         })
     }
 
     /// The elements for writing, if nobody else holds the array or its buffer and they fill it in row-major order.
     pub(crate) fn unique<T: Element>(&mut self) -> Option<&mut [T]> {
+        if program::recording() {
+            program::refuse("the step changes elements in place");
+        }
         let n = self.layout.numel();
         if !self.layout.is_contiguous() {
             return None;
         }
         let start = self.layout.offset;
-        T::peek_mut(&mut self.0.get_mut()?.storage)?.get_mut()?.get_mut(start..start + n)
+        self.owned()?.get_mut(start..start + n)
+    }
+
+    /// Whether nobody else holds the array or its buffer, which it fills in row-major order.
+    pub(crate) fn is_unique(&mut self) -> bool {
+        dispatch!(self.dtype(), T => {
+            let n = self.storage.slice::<T>().len();
+            self.unique::<T>().is_some_and(|all| all.len() == n)
+        })
+    }
+
+    /// All elements of the buffer, if nobody else holds it.
+    fn owned<T: Element>(&mut self) -> Option<&mut [T]> {
+        T::peek_mut(&mut self.0.get_mut()?.storage)?.get_mut()
     }
 
     /// `f(x)` for each element.
     pub(crate) fn unary<T: Element + Float>(&self, name: &'static str, op: Unary) -> Result<Value> {
-        let x = self.contiguous()?;
-        Value::build(name, x.shape(), |y: &mut [T]| elementwise::unary(op, x.slice(), y))
+        program::compute([&*self.contiguous()?], move |[x]| {
+            Value::build(name, x.shape(), |y: &mut [T]| elementwise::unary(op, x.slice(), y))
+        })
     }
 
     /// `f(a, b)` for each pair of elements; both have the same shape.
     pub(crate) fn binary<T: Element + Number>(name: &'static str, op: Binary, a: &Value, b: &Value) -> Result<Value> {
-        zip::<T, T>(name, a, b, |a, b, y| elementwise::binary(op, a, b, y))
+        program::compute([a, b], move |[a, b]| zip::<T, T>(name, a, b, |a, b, y| elementwise::binary(op, a, b, y)))
     }
 
     /// Where `f(a, b)` holds; both have the same shape.
@@ -125,9 +165,10 @@ impl Value {
         if self.dtype() == U::DTYPE {
             return Ok(self.clone());
         }
-        let x = self.contiguous()?;
-        dispatch!(self.dtype(), T => {
-            Value::build("to_dtype", x.shape(), |y: &mut [U]| elementwise::cast::<T, U>(x.slice(), y))
+        program::compute([&*self.contiguous()?], |[x]| {
+            dispatch!(x.dtype(), T => {
+                Value::build("to_dtype", x.shape(), |y: &mut [U]| elementwise::cast::<T, U>(x.slice(), y))
+            })
         })
     }
 
@@ -137,14 +178,16 @@ impl Value {
     }
 
     /// `f(x, other)` for each element, where `other` has the same shape and dtype: in this buffer if nobody else sees it.
-    pub(crate) fn update(mut self, name: &'static str, op: Binary, other: &Value) -> Result<Value> {
-        dispatch!(number name, self.dtype(), T => {
-            if other.layout.is_contiguous()
-                && let Some(y) = self.unique::<T>() {
-                    elementwise::binary_in_place(op, y, Operand::Slice(other.slice()));
-                    return Ok(self);
-                }
-            Value::binary::<T>(name, op, &self, other)
+    pub(crate) fn update(self, name: &'static str, op: Binary, other: &Value) -> Result<Value> {
+        program::change(self, [other], move |mut value, [other]| {
+            dispatch!(number name, value.dtype(), T => {
+                if other.layout.is_contiguous()
+                    && let Some(y) = value.unique::<T>() {
+                        elementwise::binary_in_place(op, y, Operand::Slice(other.slice()));
+                        return Ok(value);
+                    }
+                Value::binary::<T>(name, op, &value, other)
+            })
         })
     }
 }
@@ -160,6 +203,15 @@ fn zip<T: Element, U: Element>(
     let whole = a.layout.is_contiguous() && b.layout.is_contiguous();
     if whole {
         return Value::build(name, shape, |y: &mut [U]| f(Operand::Slice(a.slice()), Operand::Slice(b.slice()), y));
+    }
+    // A number that was expanded.
+    let one = |x: &Value| x.layout.strides.iter().all(|&stride| stride == 0) && x.layout.numel() > 0;
+    let number = |x: &Value| Operand::Scalar(x.storage.slice::<T>()[x.layout.offset]);
+    if a.layout.is_contiguous() && one(b) {
+        return Value::build(name, shape, |y: &mut [U]| f(Operand::Slice(a.slice()), number(b), y));
+    }
+    if b.layout.is_contiguous() && one(a) {
+        return Value::build(name, shape, |y: &mut [U]| f(number(a), Operand::Slice(b.slice()), y));
     }
     let runs = Runs::new([&a.layout, &b.layout]);
     // Operands with gaps inside of a run, or with very short runs, are cheaper to copy once.

@@ -6,11 +6,12 @@ use crate::source::shipped;
 const TENSOR: &[&[&str]] = &[
     &["dtype", "error", "label", "shape", "sizes", "warning"],
     &["layout", "runs"],
-    &["storage", "value"],
+    &["program", "storage", "value"],
     &["tape"],
     &["ops"],
     &[
         "approx",
+        "captured",
         "create",
         "display",
         "function",

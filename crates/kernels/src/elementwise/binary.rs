@@ -46,6 +46,10 @@ macro_rules! with_function {
                 let $f = |g: T, y: T| g.times(y).times(T::ONE.minus(y));
                 $run
             }
+            Binary::SquareGrad => {
+                let $f = |g: T, x: T| g.times(x.plus(x));
+                $run
+            }
             Binary::TanhGrad => {
                 let $f = |g: T, y: T| g.times(T::ONE.minus(y.times(y)));
                 $run

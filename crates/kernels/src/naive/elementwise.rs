@@ -62,6 +62,7 @@ pub fn binary(op: Binary, a: f64, b: f64) -> f64 {
         Binary::ReluGrad if b <= 0.0 => 0.0,
         Binary::ReluGrad => a,
         Binary::SigmoidGrad => a * b * (1.0 - b),
+        Binary::SquareGrad => a * (b + b),
         Binary::TanhGrad => a * (1.0 - b * b),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tensor::{DType, Lint, Result, Tensor, is_anomaly_enabled, is_untold, warn_once};
+use tensor::{DType, Lint, Result, Tensor, is_anomaly_enabled, is_untold, unrecorded, warn_once};
 
 /// The first calls, and then ever fewer: looking costs a pass over the input.
 fn is_sampled() -> bool {
@@ -18,11 +18,11 @@ pub(super) fn probabilities(lint: Lint, op: &str, input: &Tensor, axis: usize) -
         return Ok(());
     }
     let input = input.detach();
-    if input.numel() == 0 || input.dims()[axis] < 2 || input.min()?.item()? < 0.0 {
+    if input.numel() == 0 || input.dims()[axis] < 2 {
         return Ok(());
     }
-    let from_one = input.sum_dim(axis as isize, false)?.sub_scalar(1.0)?.abs()?.max()?.item()?;
-    if from_one < 1e-4 {
+    let from_one = || input.sum_dim(axis as isize, false)?.sub_scalar(1.0)?.abs()?.max()?.item();
+    if unrecorded(|| Ok(input.min()?.item()? >= 0.0 && from_one()? < 1e-4))? {
         warn_once(lint, || {
             let shape = input.shape();
             let (what, fix) = match lint {

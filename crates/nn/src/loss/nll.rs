@@ -1,6 +1,6 @@
 //! The negative log likelihood: the loss of classes, given the logarithms of their probabilities.
 
-use tensor::{DType, Error, Lint, Result, State, Tensor, is_anomaly_enabled};
+use tensor::{DType, Error, Lint, Result, State, Tensor, is_anomaly_enabled, unrecorded};
 
 use super::{Reduction, lint};
 use crate::Module;
@@ -134,11 +134,13 @@ impl Picked {
         }
         check_weight(op, input, weight, classes)?;
         let targets = target.to_dtype(DType::I64)?;
-        let (clean, wrong) = targets.with_slice(|t: &[i64]| {
+        let look = |t: &[i64]| {
             let valid = |t: i64| (0..classes as i64).contains(&t);
             let wrong = t.iter().position(|&t| !valid(t) && t != ignore_index).map(|i| (i, t[i]));
             (t.iter().all(|&t| t != ignore_index), wrong)
-        })?;
+        };
+        // A step that is repeated finds out itself if there is another target than the classes.
+        let (clean, wrong) = unrecorded(|| targets.with_slice(look))?;
         if let Some((position, class)) = wrong {
             let last = classes.saturating_sub(1);
             let hint = match class {

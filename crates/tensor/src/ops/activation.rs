@@ -8,6 +8,7 @@ use super::unary::apply;
 use super::unary::samples;
 use crate::dtype::{DType, dispatch};
 use crate::error::{Error, Result};
+use crate::program::change;
 use crate::tape::{Cx, Grads, Rule, Tensor, grad_enabled, is_anomaly_enabled, record};
 #[cfg(any(test, feature = "testing"))]
 use crate::testing::OpSpec;
@@ -61,11 +62,14 @@ impl Tensor {
         if !self.dtype().is_float() || is_anomaly_enabled() {
             return self.relu();
         }
-        let Tensor { mut value, node } = self;
-        dispatch!(float "relu", value.dtype(), T => match value.unique::<T>() {
-            Some(y) => elementwise::unary_in_place(Unary::Relu, y),
-            None => return Tensor { value, node }.relu(),
-        });
+        let Tensor { value, node } = self;
+        let value = change(value, [], |mut value, []| {
+            dispatch!(float "relu", value.dtype(), T => match value.unique::<T>() {
+                Some(y) => elementwise::unary_in_place(Unary::Relu, y),
+                None => return value.unary::<T>("relu", Unary::Relu),
+            });
+            Ok(value)
+        })?;
         rectified(Tensor { value, node })
     }
 

@@ -9,6 +9,7 @@ use kernels::elementwise::{self, Binary, Operand, Unary};
 
 use crate::dtype::{DType, Element, dispatch};
 use crate::error::{Error, Result};
+use crate::program::compute;
 use crate::shape::{Shape, broadcast};
 use crate::tape::{Cx, Grads, Rule, Tensor, in_owner, is_anomaly_enabled, record};
 #[cfg(any(test, feature = "testing"))]
@@ -32,7 +33,7 @@ pub(super) fn both<'a>(
     Ok((Cow::Owned(lhs.expanded(&shape)?), Cow::Owned(rhs.expanded(&shape)?)))
 }
 
-fn compute(op: &'static str, kernel: Binary, a: &Tensor, b: &Tensor) -> Result<Value> {
+fn combine(op: &'static str, kernel: Binary, a: &Tensor, b: &Tensor) -> Result<Value> {
     // As in PyTorch: the sum of truth values is whether one is true, their product whether both are.
     let logic = match kernel {
         Binary::Add | Binary::Maximum => Some(Binary::Maximum),
@@ -61,7 +62,7 @@ impl Tensor {
     #[track_caller]
     pub fn add(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("add", self, rhs)?;
-        record(compute("add", Binary::Add, &a, &b)?, &[&a, &b], || Add)
+        record(combine("add", Binary::Add, &a, &b)?, &[&a, &b], || Add)
     }
 
     /// [`add`](Self::add) to a tensor that is not used any more: in its memory, if nothing else holds it and the shapes agree.
@@ -94,7 +95,7 @@ impl Tensor {
     #[track_caller]
     pub fn sub(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("sub", self, rhs)?;
-        record(compute("sub", Binary::Sub, &a, &b)?, &[&a, &b], || Sub)
+        record(combine("sub", Binary::Sub, &a, &b)?, &[&a, &b], || Sub)
     }
 
     /// `self * rhs`, element by element, broadcasting both.
@@ -104,7 +105,7 @@ impl Tensor {
     #[track_caller]
     pub fn mul(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("mul", self, rhs)?;
-        record(compute("mul", Binary::Mul, &a, &b)?, &[&a, &b], || Mul {
+        record(combine("mul", Binary::Mul, &a, &b)?, &[&a, &b], || Mul {
             lhs: Tensor::clone(&a),
             rhs: Tensor::clone(&b),
         })
@@ -120,7 +121,7 @@ impl Tensor {
         if !a.dtype().is_float() {
             return a.to_dtype(crate::DType::F32)?.div(&b.to_dtype(crate::DType::F32)?);
         }
-        record(compute("div", Binary::Div, &a, &b)?, &[&a, &b], || Div {
+        record(combine("div", Binary::Div, &a, &b)?, &[&a, &b], || Div {
             lhs: Tensor::clone(&a),
             rhs: Tensor::clone(&b),
         })
@@ -133,7 +134,7 @@ impl Tensor {
     #[track_caller]
     pub fn pow(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("pow", self, rhs)?;
-        let value = compute("pow", Binary::Pow, &a, &b)?;
+        let value = combine("pow", Binary::Pow, &a, &b)?;
         record(value.clone(), &[&a, &b], || Pow { lhs: Tensor::clone(&a), rhs: Tensor::clone(&b), power: value })
     }
 
@@ -144,7 +145,7 @@ impl Tensor {
     #[track_caller]
     pub fn maximum(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("maximum", self, rhs)?;
-        let value = compute("maximum", Binary::Maximum, &a, &b)?;
+        let value = combine("maximum", Binary::Maximum, &a, &b)?;
         record(value, &[&a, &b], || Extreme { lhs: Tensor::clone(&a), rhs: Tensor::clone(&b), largest: true })
     }
 
@@ -155,7 +156,7 @@ impl Tensor {
     #[track_caller]
     pub fn minimum(&self, rhs: &Tensor) -> Result<Tensor> {
         let (a, b) = both("minimum", self, rhs)?;
-        let value = compute("minimum", Binary::Minimum, &a, &b)?;
+        let value = combine("minimum", Binary::Minimum, &a, &b)?;
         record(value, &[&a, &b], || Extreme { lhs: Tensor::clone(&a), rhs: Tensor::clone(&b), largest: false })
     }
 
@@ -232,9 +233,10 @@ impl Tensor {
             return self.div(&self.scalar_like(value)?);
         }
         let y = dispatch!(float "div", self.dtype(), T => {
-            let x = self.value.contiguous()?;
-            let by = Operand::Scalar(<T as Element>::of_f64(value));
-            Value::build("div", x.shape(), |y: &mut [T]| elementwise::binary(Binary::Div, Operand::Slice(x.slice()), by, y))?
+            compute([&*self.value.contiguous()?], move |[x]| {
+                let by = Operand::Scalar(<T as Element>::of_f64(value));
+                Value::build("div", x.shape(), |y: &mut [T]| elementwise::binary(Binary::Div, Operand::Slice(x.slice()), by, y))
+            })?
         });
         record(y, &[self], || DivScalar(value))
     }

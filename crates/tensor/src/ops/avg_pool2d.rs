@@ -7,6 +7,7 @@ use super::max_pool2d::PoolOptions;
 use super::window::{batched, unbatched};
 use crate::dtype::dispatch;
 use crate::error::{Error, Result};
+use crate::program::compute;
 use crate::shape::{Pair, Shape};
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
 use crate::value::Value;
@@ -155,11 +156,14 @@ fn planes_of(x: &Tensor, h: usize, w: usize) -> Shape {
 #[track_caller]
 fn average(x: &Tensor, a: Averages) -> Result<Tensor> {
     let source = x.value.contiguous()?;
-    let value = dispatch!(float "avg_pool2d", x.dtype(), T => {
-        Value::build("avg_pool2d", &planes_of(x, a.geometry.out_h, a.geometry.out_w), |y: &mut [T]| {
-            pool::avg_pool2d(&a.geometry, a.count_include_pad, a.divisor_override, source.slice(), y);
-        })?
-    });
+    let shape = planes_of(x, a.geometry.out_h, a.geometry.out_w);
+    let value = compute([&*source], move |[x]| {
+        dispatch!(float "avg_pool2d", x.dtype(), T => {
+            Value::build("avg_pool2d", &shape, |y: &mut [T]| {
+                pool::avg_pool2d(&a.geometry, a.count_include_pad, a.divisor_override, x.slice(), y);
+            })
+        })
+    })?;
     record(value, &[x], || AvgPool(a))
 }
 
@@ -167,11 +171,14 @@ fn average(x: &Tensor, a: Averages) -> Result<Tensor> {
 #[track_caller]
 fn spread(g: &Tensor, a: Averages) -> Result<Tensor> {
     let source = g.value.contiguous()?;
-    let value = dispatch!(float "avg_pool2d", g.dtype(), T => {
-        Value::build("avg_pool2d", &planes_of(g, a.geometry.in_h, a.geometry.in_w), |x: &mut [T]| {
-            pool::avg_pool2d_grad(&a.geometry, a.count_include_pad, a.divisor_override, source.slice(), x);
-        })?
-    });
+    let shape = planes_of(g, a.geometry.in_h, a.geometry.in_w);
+    let value = compute([&*source], move |[g]| {
+        dispatch!(float "avg_pool2d", g.dtype(), T => {
+            Value::build("avg_pool2d", &shape, |x: &mut [T]| {
+                pool::avg_pool2d_grad(&a.geometry, a.count_include_pad, a.divisor_override, g.slice(), x);
+            })
+        })
+    })?;
     record(value, &[g], || AvgSpread(a))
 }
 

@@ -5,6 +5,7 @@ use kernels::{class_loss, reduce};
 use super::reduce::around;
 use crate::dtype::{DType, dispatch};
 use crate::error::{Error, Result};
+use crate::program::{compute, compute_two};
 use crate::shape::axis_of;
 use crate::tape::{Cx, Grads, Rule, Tensor, grad_enabled, record};
 #[cfg(any(test, feature = "testing"))]
@@ -47,16 +48,18 @@ impl Tensor {
         }
         let (x, classes) = (self.value.contiguous()?, classes.value.contiguous()?.into_owned());
         let (outer, n, inner) = around(self.shape(), at);
-        if let Some(&index) = classes.slice::<i64>().iter().find(|&&class| class < 0 || class as usize >= n) {
-            return Err(Error::Index { op, index, axis: at, size: n });
-        }
-        let (logs, losses) = dispatch!(float op, self.dtype(), T => {
-            let logs = Value::build(op, self.shape(), |y: &mut [T]| reduce::log_softmax(x.slice(), outer, n, inner, y))?;
-            let losses = Value::build(op, &shape, |y: &mut [T]| {
-                class_loss::class_loss(logs.slice(), classes.slice(), n, inner, y);
-            })?;
-            (logs, losses)
-        });
+        let (logs, losses) = compute_two([&*x, &classes], move |[x, classes]| {
+            if let Some(&index) = classes.slice::<i64>().iter().find(|&&class| class < 0 || class as usize >= n) {
+                return Err(Error::Index { op, index, axis: at, size: n });
+            }
+            dispatch!(float op, x.dtype(), T => {
+                let logs = Value::build(op, x.shape(), |y: &mut [T]| reduce::log_softmax(x.slice(), outer, n, inner, y))?;
+                let losses = Value::build(op, &shape, |y: &mut [T]| {
+                    class_loss::class_loss(logs.slice(), classes.slice(), n, inner, y);
+                })?;
+                Ok((logs, losses))
+            })
+        })?;
         record(losses, &[self], || ClassLosses { x: self.clone(), axis: at as isize, classes, logs })
     }
 }
@@ -83,11 +86,13 @@ impl Rule for ClassLosses {
                 return probabilities.mul(&g)?.scatter_add(self.axis, &classes, &g.neg()?);
             }
             let g = g.value.contiguous()?;
-            let value = dispatch!(float "class_losses", self.x.dtype(), T => {
-                Value::build("class_losses", self.x.shape(), |gx: &mut [T]| {
-                    class_loss::class_loss_grad(self.logs.slice(), self.classes.slice(), g.slice(), n, inner, gx);
-                })?
-            });
+            let value = compute([&self.logs, &self.classes, &*g], move |[logs, classes, g]| {
+                dispatch!(float "class_losses", logs.dtype(), T => {
+                    Value::build("class_losses", logs.shape(), |gx: &mut [T]| {
+                        class_loss::class_loss_grad(logs.slice(), classes.slice(), g.slice(), n, inner, gx);
+                    })
+                })
+            })?;
             Ok(Tensor::plain(value))
         }])
     }

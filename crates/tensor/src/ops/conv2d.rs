@@ -10,6 +10,7 @@ use super::advice;
 use super::window::{Padding, Window, at_least_one, batched, channels, unbatched};
 use crate::dtype::dispatch;
 use crate::error::{Error, Result};
+use crate::program::compute;
 use crate::shape::{Pair, Shape};
 use crate::tape::{Cx, Grads, Rule, Tensor, in_owner, is_anomaly_enabled, record};
 use crate::value::Value;
@@ -298,13 +299,11 @@ impl Tensor {
 /// `conv2d`, its arguments checked: the partial derivative of `L` by `g`; and ReLU if it follows.
 #[track_caller]
 fn conv(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, relu: bool, geometry: ConvGeometry) -> Result<Tensor> {
-    let g = geometry;
-    let shape = Shape::from([g.batch, g.out_channels, g.out_h, g.out_w]);
     let (xs, ws, bs) = (x.value.contiguous()?, w.value.contiguous()?, bias.map(|b| b.value.contiguous()).transpose()?);
-    let value = dispatch!(float "conv2d", x.dtype(), T => {
-        let epilogue = Epilogue { bias: bs.as_ref().map(|b| b.slice()), relu };
-        Value::build("conv2d", &shape, |y: &mut [T]| conv::conv2d(&g, xs.slice(), ws.slice(), epilogue, y))?
-    });
+    let value = match &bs {
+        Some(b) => compute([&*xs, &*ws, &**b], move |[x, w, b]| convolved(x, w, Some(b), relu, &geometry))?,
+        None => compute([&*xs, &*ws], move |[x, w]| convolved(x, w, None, relu, &geometry))?,
+    };
     let rule = || Conv2d { x: x.clone(), w: w.clone(), geometry };
     // Neither the gradient of a convolution nor that of ReLU looks at what lies between them.
     let y = match bias {
@@ -314,15 +313,25 @@ fn conv(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, relu: bool, geometry: Con
     if relu { rectified(y) } else { Ok(y) }
 }
 
+fn convolved(x: &Value, w: &Value, bias: Option<&Value>, relu: bool, g: &ConvGeometry) -> Result<Value> {
+    let shape = Shape::from([g.batch, g.out_channels, g.out_h, g.out_w]);
+    dispatch!(float "conv2d", x.dtype(), T => {
+        let epilogue = Epilogue { bias: bias.map(|b| b.slice()), relu };
+        Value::build("conv2d", &shape, |y: &mut [T]| conv::conv2d(g, x.slice(), w.slice(), epilogue, y))
+    })
+}
+
 /// The partial derivative of `L` by `x`.
 #[track_caller]
 pub(super) fn conv_input(grad: &Tensor, w: &Tensor, geometry: ConvGeometry) -> Result<Tensor> {
     let g = geometry;
-    let shape = Shape::from([g.batch, g.in_channels, g.in_h, g.in_w]);
     let (gs, ws) = (grad.value.contiguous()?, w.value.contiguous()?);
-    let value = dispatch!(float "conv2d", grad.dtype(), T => {
-        Value::build("conv2d", &shape, |x: &mut [T]| conv::conv2d_input(&g, ws.slice(), gs.slice(), x))?
-    });
+    let value = compute([&*gs, &*ws], move |[grad, w]| {
+        let shape = Shape::from([g.batch, g.in_channels, g.in_h, g.in_w]);
+        dispatch!(float "conv2d", grad.dtype(), T => {
+            Value::build("conv2d", &shape, |x: &mut [T]| conv::conv2d_input(&g, w.slice(), grad.slice(), x))
+        })
+    })?;
     record(value, &[grad, w], || Conv2dInput { grad: grad.clone(), w: w.clone(), geometry })
 }
 
@@ -330,11 +339,13 @@ pub(super) fn conv_input(grad: &Tensor, w: &Tensor, geometry: ConvGeometry) -> R
 #[track_caller]
 fn conv_weight(x: &Tensor, grad: &Tensor, geometry: ConvGeometry) -> Result<Tensor> {
     let g = geometry;
-    let shape = Shape::from([g.out_channels, g.in_channels / g.groups, g.kernel_h, g.kernel_w]);
     let (xs, gs) = (x.value.contiguous()?, grad.value.contiguous()?);
-    let value = dispatch!(float "conv2d", x.dtype(), T => {
-        Value::build("conv2d", &shape, |w: &mut [T]| conv::conv2d_weight(&g, xs.slice(), gs.slice(), w))?
-    });
+    let value = compute([&*xs, &*gs], move |[x, grad]| {
+        let shape = Shape::from([g.out_channels, g.in_channels / g.groups, g.kernel_h, g.kernel_w]);
+        dispatch!(float "conv2d", x.dtype(), T => {
+            Value::build("conv2d", &shape, |w: &mut [T]| conv::conv2d_weight(&g, x.slice(), grad.slice(), w))
+        })
+    })?;
     record(value, &[x, grad], || Conv2dWeight { x: x.clone(), grad: grad.clone(), geometry })
 }
 

@@ -61,7 +61,7 @@ fn along(op: &'static str, x: &Tensor, axis: isize, keepdim: bool, largest: bool
         let kernel = if largest { reduce::max_with_index::<T> } else { reduce::min_with_index::<T> };
         Value::build(op, &kept, |y: &mut [T]| kernel(source.slice(), outer, n, inner, y, places))?
     });
-    let index = Tensor::plain(Value::new(index, kept));
+    let index = Tensor::plain(Value::new(op, index, kept));
     let values = record(values, &[x], || Gather { axis: at, index: index.clone(), shape: x.shape().clone() })?;
     if keepdim {
         return Ok((values, index));

@@ -7,6 +7,7 @@ use kernels::gemm::{MatRef, gemm};
 use super::advice;
 use crate::dtype::{Element, Float, Number, dispatch};
 use crate::error::{Error, Result};
+use crate::program::compute;
 use crate::shape::{Shape, broadcast};
 use crate::tape::{Cx, Grads, Rule, Tensor, in_owner, record};
 use crate::value::Value;
@@ -138,8 +139,16 @@ impl Tensor {
             let y = mm(&x, &weight.t()?)?.reshape(&shape)?;
             return bias.map_or(Ok(y.clone()), |bias| y.add(bias));
         }
-        let value =
-            dispatch!(float "linear", self.dtype(), T => affine::<T>(&x.value, &weight.value, bias.map(|b| &b.value))?);
+        let value = match bias {
+            Some(b) => compute(
+                [&x.value, &weight.value, &b.value],
+                |[x, w, b]| dispatch!(float "linear", x.dtype(), T => affine::<T>(x, w, Some(b))),
+            )?,
+            None => compute(
+                [&x.value, &weight.value],
+                |[x, w]| dispatch!(float "linear", x.dtype(), T => affine::<T>(x, w, None)),
+            )?,
+        };
         let y = match bias {
             Some(b) => record(value, &[&x, weight, b], || Linear { x: x.clone(), weight: weight.clone() })?,
             None => record(value, &[&x, weight], || Linear { x: x.clone(), weight: weight.clone() })?,
@@ -224,7 +233,7 @@ fn mm(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if !a.dtype().is_float() {
         return bmm(&a.unsqueeze(0)?, &b.unsqueeze(0)?)?.squeeze(0);
     }
-    let value = dispatch!(float "matmul", a.dtype(), T => product::<T>(&a.value, &b.value)?);
+    let value = compute([&a.value, &b.value], |[a, b]| dispatch!(float "matmul", a.dtype(), T => product::<T>(a, b)))?;
     record(value, &[a, b], || MatMul { a: a.clone(), b: b.clone() })
 }
 
@@ -250,7 +259,7 @@ fn bmm(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let value = dispatch!(number "matmul", a.dtype(), T => whole::<T>(&a.value, &b.value)?);
         return Ok(Tensor::plain(value));
     }
-    let value = dispatch!(float "matmul", a.dtype(), T => batches::<T>(&a.value, &b.value)?);
+    let value = compute([&a.value, &b.value], |[a, b]| dispatch!(float "matmul", a.dtype(), T => batches::<T>(a, b)))?;
     record(value, &[a, b], || BatchMatMul { a: a.clone(), b: b.clone() })
 }
 

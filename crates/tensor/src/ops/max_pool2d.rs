@@ -11,6 +11,7 @@ use super::advice;
 use super::window::{Window, at_least_one, batched, unbatched};
 use crate::dtype::{Element, Number, dispatch};
 use crate::error::{Error, Result};
+use crate::program::{compute, compute_two};
 use crate::shape::{Pair, Shape};
 use crate::tape::{Cx, Grads, Rule, Tensor, are_tracked, is_anomaly_enabled, record};
 use crate::value::Value;
@@ -167,18 +168,21 @@ impl Tensor {
         if !x.dtype().is_float() || (recorded && !geometry.has_taps()) {
             return Ok(self.max_pool2d_with_indices(options)?.0);
         }
-        let y = dispatch!(float op, x.dtype(), T => {
-            if recorded {
-                let (value, taps) =
-                    both_outputs(op, &out, |y: &mut [T], taps| pool::max_pool2d_taps(&geometry, source.slice(), y, taps))?;
-                let places = Places::Taps(taps, geometry);
-                record(value, &[&x], || Pick { places, from: x.shape().clone(), windows: Some(geometry) })?
-            } else {
-                Tensor::plain(Value::build(op, &out, |y: &mut [T]| {
-                    pool::max_pool2d_values(&geometry, source.slice(), y);
-                })?)
-            }
-        });
+        let y = if recorded {
+            let (value, taps) = compute_two([&*source], move |[x]| {
+                dispatch!(float op, x.dtype(), T => {
+                    both_outputs(op, &out, |y: &mut [T], taps| pool::max_pool2d_taps(&geometry, x.slice(), y, taps))
+                })
+            })?;
+            let places = Places::Taps(taps, geometry);
+            record(value, &[&x], || Pick { places, from: x.shape().clone(), windows: Some(geometry) })?
+        } else {
+            Tensor::plain(compute([&*source], move |[x]| {
+                dispatch!(float op, x.dtype(), T => {
+                    Value::build(op, &out, |y: &mut [T]| pool::max_pool2d_values(&geometry, x.slice(), y))
+                })
+            })?)
+        };
         unbatched(y, single)
     }
 
@@ -297,12 +301,15 @@ fn pick(x: &Tensor, places: &Places) -> Result<Tensor> {
 fn unpool(g: &Tensor, places: &Places, to: &Shape) -> Result<Tensor> {
     let source = g.value.contiguous()?;
     let (planes, plane) = sizes(to);
-    let value = dispatch!(float "max_pool2d", g.dtype(), T => {
-        Value::build("max_pool2d", to, |x: &mut [T]| match places {
-            Places::Index(index) => pool::unpool(planes, plane, source.slice(), index.slice(), x),
-            Places::Taps(taps, windows) => pool::unpool_taps(windows, source.slice(), taps.slice(), x),
-        })?
-    });
+    let (shape, windows) = (to.clone(), places.windows());
+    let value = compute([&*source, places.value()], move |[g, places]| {
+        dispatch!(float "max_pool2d", g.dtype(), T => {
+            Value::build("max_pool2d", &shape, |x: &mut [T]| match &windows {
+                None => pool::unpool(planes, plane, g.slice(), places.slice(), x),
+                Some(windows) => pool::unpool_taps(windows, g.slice(), places.slice(), x),
+            })
+        })
+    })?;
     record(value, &[g], || Unpool { places: places.clone() })
 }
 
@@ -324,6 +331,14 @@ impl Places {
     fn value(&self) -> &Value {
         match self {
             Places::Index(value) | Places::Taps(value, _) => value,
+        }
+    }
+
+    /// The windows, if they are places in them.
+    fn windows(&self) -> Option<PoolGeometry> {
+        match self {
+            Places::Index(_) => None,
+            Places::Taps(_, windows) => Some(*windows),
         }
     }
 }

@@ -7,6 +7,7 @@ use kernels::reduce;
 use crate::dtype::{DType, Element, Float, dispatch};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
+use crate::program::compute;
 use crate::shape::{Axes, Shape};
 use crate::sizes::Sizes;
 use crate::tape::{Cx, Grads, Rule, Tensor, record};
@@ -128,10 +129,11 @@ impl Tensor {
             return self.to_dtype(DType::I64)?.sum_dim(axes, keepdim);
         }
         let mask = axes.into().reduced("sum", self.rank())?;
-        let value =
-            dispatch!(number "sum", self.dtype(), T => reduce_axes::<T>("sum", &self.value, &mask, reduce::sum)?);
-        let kept = value.shape().clone();
-        let value = reshaped(&value, reduced_shape(self.shape(), &mask, keepdim));
+        let (kept, shape) = (reduced_shape(self.shape(), &mask, true), reduced_shape(self.shape(), &mask, keepdim));
+        let value = compute([&self.value], move |[x]| {
+            let sums = dispatch!(number "sum", x.dtype(), T => reduce_axes::<T>("sum", x, &mask, reduce::sum)?);
+            Ok(reshaped(&sums, shape.clone()))
+        })?;
         record(value, &[self], || Sum { kept, full: self.shape().clone() })
     }
 

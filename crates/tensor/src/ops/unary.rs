@@ -287,7 +287,25 @@ struct Square {
 }
 impl Rule for Square {
     fn backward(&self, cx: &Cx<'_>, g: &Tensor) -> Result<Grads> {
-        cx.each([&|| g.mul(&self.x.mul_scalar(2.0)?)])
+        cx.each([&|| square_grad(g, &self.x)])
+    }
+}
+
+/// `g * 2 x` in one pass.
+#[track_caller]
+fn square_grad(g: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let value = dispatch!(float "square", g.dtype(), T => Value::binary::<T>("square", Binary::SquareGrad, &g.value, &x.value)?);
+    record(value, &[g, x], || SquareGrad { g: g.clone(), x: x.clone() })
+}
+
+#[derive(Debug)]
+struct SquareGrad {
+    g: Tensor,
+    x: Tensor,
+}
+impl Rule for SquareGrad {
+    fn backward(&self, cx: &Cx<'_>, h: &Tensor) -> Result<Grads> {
+        cx.each([&|| square_grad(h, &self.x), &|| square_grad(h, &self.g)])
     }
 }
 

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::{Cx, Grads, Kind, Node, Rule, Saved, Tensor, anomaly, attach, inside_rule, lock, no_grad_guard};
 use crate::dtype::dispatch;
 use crate::error::{Error, Result};
+use crate::program;
 use crate::value::Value;
 
 /// The engine's own operation: the sum of two gradients that meet at a node.
@@ -56,14 +57,23 @@ fn run(
     }
     while let Some((node, grad)) = pending.pop() {
         let grad = match node.watch.get() {
-            Some(watch) => watch.pass(&node, grad, pass)?,
+            Some(watch) => {
+                if program::recording() {
+                    program::refuse("hooks and retained gradients of tensors cannot be repeated");
+                }
+                watch.pass(&node, grad, pass)?
+            }
             None => grad,
         };
         visit(&node, &grad)?;
         let Kind::Op { rule, parents } = &node.kind else {
             // `grad` hands its results back; only `backward` stores them.
             if pass.useful.is_none() {
-                node.accumulate(grad)?;
+                if program::recording() {
+                    keep(&node, grad)?;
+                } else {
+                    node.accumulate(grad)?;
+                }
             }
             continue;
         };
@@ -114,6 +124,14 @@ fn run(
         }
     }
     Ok(())
+}
+
+/// Stores the gradient of a leaf, now and each time that a captured step is repeated.
+#[cold]
+fn keep(leaf: &Handle<Node>, grad: Tensor) -> Result<()> {
+    let again = leaf.clone();
+    program::sink(&grad.value, move |grad| again.accumulate(Tensor::plain(grad)));
+    program::quietly(|| leaf.accumulate(grad))
 }
 
 #[cold]
