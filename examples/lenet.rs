@@ -16,7 +16,7 @@ const USAGE: &str = "--data mnist|fashion-mnist --data-dir DIR --epochs N --batc
 
 #[rustfmt::skip]
 fn lenet(options: &Options) -> Result<()> {
-    let train = DataLoader::new(options.images(Split::Train)?, options.batch_size).shuffle(options.seed).prefetch(2);
+    let train = DataLoader::new(options.images(Split::Train)?, options.batch_size).shuffle(options.seed);
     let test = DataLoader::new(options.images(Split::Test)?, 500);
     let (act, pool) = (options.activation, options.pool);
     let net = seq![

@@ -26,8 +26,8 @@ pub struct LabelledImages {
     labels: Arc<[u8]>,
     height: usize,
     width: usize,
-    /// The number for each byte.
-    levels: Arc<[f32; 256]>,
+    /// The byte that is 1.0.
+    white: f32,
 }
 
 impl LabelledImages {
@@ -60,8 +60,13 @@ impl LabelledImages {
                 format!("a pixel of image {} is {}, expected 0 to {white}", at / size, pixels[at]),
             ));
         }
-        let levels = Arc::new(std::array::from_fn(|v| v as f32 / f32::from(white)));
-        Ok(LabelledImages { name, pixels: pixels.into(), labels: labels.into(), height, width, levels })
+        let white = f32::from(white);
+        Ok(LabelledImages { name, pixels: pixels.into(), labels: labels.into(), height, width, white })
+    }
+
+    /// The numbers of some pixels. Vectors divide faster than a table is read.
+    fn numbers(&self, pixels: &[u8]) -> Vec<f32> {
+        pixels.iter().map(|&p| f32::from(p) / self.white).collect()
     }
 
     /// All images at once, `[N, 1, H, W]` of type f32 in `[0, 1]`: four times the memory of the dataset itself.
@@ -69,8 +74,7 @@ impl LabelledImages {
     /// # Errors
     /// The tensor does not fit in memory.
     pub fn images(&self) -> Result<Tensor> {
-        let numbers = self.pixels.iter().map(|&p| self.levels[usize::from(p)]).collect();
-        Tensor::from_vec(numbers, [self.len(), 1, self.height, self.width])
+        Tensor::from_vec(self.numbers(&self.pixels), [self.len(), 1, self.height, self.width])
     }
 
     /// All classes, `[N]` of type i64.
@@ -101,11 +105,10 @@ impl Dataset for LabelledImages {
     fn batch(&self, indices: &[usize]) -> Result<(Tensor, Tensor)> {
         check_indices(self.name, indices, self.len())?;
         let size = self.height * self.width;
-        let mut numbers = Vec::with_capacity(indices.len() * size);
-        for &i in indices {
-            let image = &self.pixels[i * size..(i + 1) * size];
-            numbers.extend(image.iter().map(|&p| self.levels[usize::from(p)]));
-        }
+        // Images far apart are waited for together if they are only copied at first.
+        let mut pixels = Vec::with_capacity(indices.len() * size);
+        indices.iter().for_each(|&i| pixels.extend_from_slice(&self.pixels[i * size..(i + 1) * size]));
+        let numbers = self.numbers(&pixels);
         let labels = indices.iter().map(|&i| i64::from(self.labels[i])).collect();
         Ok((
             Tensor::from_vec(numbers, [indices.len(), 1, self.height, self.width])?,
