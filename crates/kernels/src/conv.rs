@@ -51,11 +51,16 @@ pub struct ConvGeometry {
     pub out_w: usize,
 }
 
+/// `n / divisor`; by 1, the usual one, without the time that a division takes. None if it is by zero.
+fn quotient(n: usize, divisor: usize) -> Option<usize> {
+    if divisor == 1 { Some(n) } else { n.checked_div(divisor) }
+}
+
 /// The outputs along one axis; None if the kernel does not fit or something overflows.
 fn places(size: usize, before: usize, after: usize, kernel: usize, dilation: usize, stride: usize) -> Option<usize> {
     let padded = size.checked_add(before)?.checked_add(after).filter(|&p| p < isize::MAX as usize / 4)?;
     let extent = kernel.checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
-    padded.checked_sub(extent)?.checked_div(stride)?.checked_add(1)
+    quotient(padded.checked_sub(extent)?, stride)?.checked_add(1)
 }
 
 impl ConvGeometry {
@@ -94,7 +99,7 @@ impl ConvGeometry {
     /// The elements of input, weight and output; None if the geometry is not consistent or something overflows.
     pub(crate) fn sizes(&self) -> Option<(usize, usize, usize)> {
         let (p, k, s, d) = (self.padding, (self.kernel_h, self.kernel_w), self.stride, self.dilation);
-        let divides = |n: usize| n.checked_rem(self.groups) == Some(0);
+        let divides = |n: usize| self.groups == 1 || n.checked_rem(self.groups) == Some(0);
         let fits = self.out_h <= places(self.in_h, p.0, p.1, k.0, d.0, s.0)?
             && self.out_w <= places(self.in_w, p.2, p.3, k.1, d.1, s.1)?;
         if !fits || d.0 == 0 || d.1 == 0 || !divides(self.in_channels) || !divides(self.out_channels) {
@@ -106,19 +111,19 @@ impl ConvGeometry {
             (all <= isize::MAX as usize / 8).then(|| sides.iter().product())
         };
         let x = size([self.batch, self.in_channels, self.in_h, self.in_w])?;
-        let w = size([self.out_channels, self.in_channels / self.groups, k.0, k.1])?;
+        let w = size([self.out_channels, self.group_in(), k.0, k.1])?;
         let y = size([self.batch, self.out_channels, self.out_h, self.out_w])?;
         Some((x, w, y))
     }
 
     /// Input channels of a group.
     pub(crate) fn group_in(&self) -> usize {
-        self.in_channels / self.groups
+        quotient(self.in_channels, self.groups).expect("some groups")
     }
 
     /// Output channels of a group.
     pub(crate) fn group_out(&self) -> usize {
-        self.out_channels / self.groups
+        quotient(self.out_channels, self.groups).expect("some groups")
     }
 
     /// Multiplications and additions for one image.

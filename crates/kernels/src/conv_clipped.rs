@@ -124,8 +124,13 @@ pub(crate) fn conv2d_weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &
                     settle(std::mem::replace(&mut weight, b), &mut sums);
                 }
                 for (i, gy) in gy[c..c + n].chunks(LANES).enumerate() {
-                    let x = x[a + i * LANES * stride..].iter().step_by(stride);
-                    sums.iter_mut().zip(x.zip(gy)).for_each(|(sum, (&x, &y))| *sum = *sum + x * y);
+                    let x = &x[a + i * LANES * stride..];
+                    if stride == 1 {
+                        sums.iter_mut().zip(x.iter().zip(gy)).for_each(|(sum, (&x, &y))| *sum = *sum + x * y);
+                    } else {
+                        let x = x.iter().step_by(stride);
+                        sums.iter_mut().zip(x.zip(gy)).for_each(|(sum, (&x, &y))| *sum = *sum + x * y);
+                    }
                 }
             });
             settle(weight, &mut sums);

@@ -38,6 +38,23 @@ struct Held {
     frozen: bool,
 }
 
+impl Held {
+    /// Refuses a tensor of another shape or dtype.
+    fn check(&self, op: &'static str, tensor: &Tensor) -> Result<()> {
+        let own = &self.tensor;
+        if own.shape() != tensor.shape() {
+            return Err(Error::shape(
+                op,
+                format!("the parameter has shape {:?} and the tensor {:?}", own.shape(), tensor.shape()),
+            ));
+        }
+        if own.dtype() != tensor.dtype() {
+            return Err(Error::DTypes { op, lhs: own.dtype(), rhs: tensor.dtype() });
+        }
+        Ok(())
+    }
+}
+
 impl Parameter {
     /// A parameter that starts with the elements of `tensor`.
     ///
@@ -149,7 +166,7 @@ impl Parameter {
     /// # Errors
     /// `grad` has another shape or dtype.
     pub fn set_grad(&self, grad: &Tensor) -> Result<()> {
-        self.check("set_grad", grad)?;
+        self.held().check("set_grad", grad)?;
         self.held().tensor.set_grad(Some(grad.value.contiguous()?.into_owned()));
         Ok(())
     }
@@ -167,26 +184,13 @@ impl Parameter {
     /// # Errors
     /// `value` has another shape or dtype.
     pub fn set(&self, value: &Tensor) -> Result<()> {
-        self.check("set", value)?;
+        let elements = value.value.contiguous()?.into_owned();
+        let mut held = self.held_mut();
+        held.check("set", value)?;
         if program::recording() {
             program::refuse("the step sets a parameter; do that outside");
         }
-        let value = value.value.contiguous()?.into_owned();
-        self.held_mut().tensor.value = value;
-        Ok(())
-    }
-
-    fn check(&self, op: &'static str, tensor: &Tensor) -> Result<()> {
-        let own = &self.held().tensor;
-        if own.shape() != tensor.shape() {
-            return Err(Error::shape(
-                op,
-                format!("the parameter has shape {:?} and the tensor {:?}", own.shape(), tensor.shape()),
-            ));
-        }
-        if own.dtype() != tensor.dtype() {
-            return Err(Error::DTypes { op, lhs: own.dtype(), rhs: tensor.dtype() });
-        }
+        held.tensor.value = elements;
         Ok(())
     }
 
@@ -195,10 +199,11 @@ impl Parameter {
     /// # Errors
     /// `f` gives another shape or dtype.
     pub fn update(&self, f: impl FnOnce(&Tensor, &Tensor) -> Tensor) -> Result<()> {
-        match self.grad() {
-            Some(grad) => self.set(&no_grad(|| f(&self.tensor().detach(), &grad))),
-            None => Ok(()),
-        }
+        let held = self.held();
+        let Some(grad) = held.tensor.grad() else { return Ok(()) };
+        let value = held.tensor.detach();
+        drop(held);
+        self.set(&no_grad(|| f(&value, &grad)))
     }
 
     /// Changes the elements in place (row-major), copying them first only if somebody else still holds them.

@@ -33,7 +33,7 @@ impl Tensor {
 
     /// The number of elements.
     pub fn numel(&self) -> usize {
-        self.value.layout.numel()
+        self.value.numel()
     }
 
     /// The type of the elements.
@@ -48,7 +48,7 @@ impl Tensor {
 
     /// Whether the elements lie in row-major order without gaps.
     pub fn is_contiguous(&self) -> bool {
-        self.value.layout.is_contiguous()
+        self.value.is_contiguous()
     }
 
     /// All elements in row-major order.

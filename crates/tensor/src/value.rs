@@ -28,6 +28,9 @@ pub(crate) struct Value(Handle<Array>);
 pub(crate) struct Array {
     pub(crate) storage: Storage,
     pub(crate) layout: Layout,
+    // What is asked of the layout at every step.
+    numel: usize,
+    contiguous: bool,
 }
 
 impl Deref for Value {
@@ -49,7 +52,9 @@ impl Value {
     }
 
     fn plain<T: Element>(buffer: Buffer<T>, shape: Shape) -> Value {
-        Value(Handle::new(Array { storage: T::wrap(buffer), layout: Layout::contiguous(shape) }))
+        let numel = buffer.len();
+        let (storage, layout) = (T::wrap(buffer), Layout::contiguous(shape));
+        Value(Handle::new(Array { storage, layout, numel, contiguous: true }))
     }
 
     /// An array whose elements `fill` writes, all of them.
@@ -84,27 +89,38 @@ impl Value {
     }
 
     pub(crate) fn with_layout(&self, layout: Layout) -> Value {
-        Value(Handle::new(Array { storage: self.storage.clone(), layout }))
+        let (numel, contiguous) = (layout.numel(), layout.is_contiguous());
+        Value(Handle::new(Array { storage: self.storage.clone(), layout, numel, contiguous }))
+    }
+
+    /// The number of elements.
+    pub(crate) fn numel(&self) -> usize {
+        self.numel
+    }
+
+    /// Whether the elements lie in row-major order without gaps, wherever they start.
+    pub(crate) fn is_contiguous(&self) -> bool {
+        self.contiguous
     }
 
     /// The elements in row-major order; the value must be contiguous and of this dtype.
     pub(crate) fn slice<T: Element>(&self) -> &[T] {
-        debug_assert!(self.layout.is_contiguous());
-        if self.layout.numel() == 0 {
+        debug_assert!(self.contiguous);
+        if self.numel == 0 {
             // The offset of an empty view may lie behind the end.
             return &[];
         }
-        &self.storage.slice::<T>()[self.layout.offset..self.layout.offset + self.layout.numel()]
+        &self.storage.slice::<T>()[self.layout.offset..self.layout.offset + self.numel]
     }
 
     /// The same elements in row-major order, copied only if they are not.
     pub(crate) fn contiguous(&self) -> Result<Cow<'_, Value>> {
-        Ok(if self.layout.is_contiguous() { Cow::Borrowed(self) } else { Cow::Owned(self.copy()?) })
+        Ok(if self.contiguous { Cow::Borrowed(self) } else { Cow::Owned(self.copy()?) })
     }
 
     /// As [`contiguous`](Self::contiguous) for a value that is not used any more.
     pub(crate) fn into_contiguous(self) -> Result<Value> {
-        if self.layout.is_contiguous() { Ok(self) } else { self.copy() }
+        if self.contiguous { Ok(self) } else { self.copy() }
     }
 
     /// A new row-major array of the same elements.
@@ -122,11 +138,10 @@ impl Value {
         if program::recording() {
             program::refuse("the step changes elements in place");
         }
-        let n = self.layout.numel();
-        if !self.layout.is_contiguous() {
+        if !self.contiguous {
             return None;
         }
-        let start = self.layout.offset;
+        let (start, n) = (self.layout.offset, self.numel);
         self.owned()?.get_mut(start..start + n)
     }
 
@@ -181,7 +196,7 @@ impl Value {
     pub(crate) fn update(self, name: &'static str, op: Binary, other: &Value) -> Result<Value> {
         program::change(self, [other], move |mut value, [other]| {
             dispatch!(number name, value.dtype(), T => {
-                if other.layout.is_contiguous()
+                if other.contiguous
                     && let Some(y) = value.unique::<T>() {
                         elementwise::binary_in_place(op, y, Operand::Slice(other.slice()));
                         return Ok(value);
@@ -200,17 +215,17 @@ fn zip<T: Element, U: Element>(
     f: impl Fn(Operand<'_, T>, Operand<'_, T>, &mut [U]),
 ) -> Result<Value> {
     let shape = a.shape();
-    let whole = a.layout.is_contiguous() && b.layout.is_contiguous();
+    let whole = a.contiguous && b.contiguous;
     if whole {
         return Value::build(name, shape, |y: &mut [U]| f(Operand::Slice(a.slice()), Operand::Slice(b.slice()), y));
     }
     // A number that was expanded.
-    let one = |x: &Value| x.layout.strides.iter().all(|&stride| stride == 0) && x.layout.numel() > 0;
+    let one = |x: &Value| x.layout.strides.iter().all(|&stride| stride == 0) && x.numel > 0;
     let number = |x: &Value| Operand::Scalar(x.storage.slice::<T>()[x.layout.offset]);
-    if a.layout.is_contiguous() && one(b) {
+    if a.contiguous && one(b) {
         return Value::build(name, shape, |y: &mut [U]| f(Operand::Slice(a.slice()), number(b), y));
     }
-    if b.layout.is_contiguous() && one(a) {
+    if b.contiguous && one(a) {
         return Value::build(name, shape, |y: &mut [U]| f(number(a), Operand::Slice(b.slice()), y));
     }
     let runs = Runs::new([&a.layout, &b.layout]);

@@ -22,9 +22,8 @@ pub(super) type Kernel<T> = fn(&[T], usize, usize, usize, &mut [T]);
 pub(super) fn reduce_axes<T: Element>(op: &'static str, x: &Value, mask: &[bool], kernel: Kernel<T>) -> Result<Value> {
     let mut value = x.contiguous()?;
     if mask.iter().all(|&m| m) && !mask.is_empty() {
-        // The usual case is one block.
         let one = Shape(Sizes::from_elem(1, mask.len()));
-        return Value::build(op, &one, |y: &mut [T]| kernel(value.slice(), 1, value.layout.numel(), 1, y));
+        return Value::build(op, &one, |y: &mut [T]| kernel(value.slice(), 1, value.numel(), 1, y));
     }
     let mut end = mask.len();
     while let Some(last) = mask[..end].iter().rposition(|&m| m) {
@@ -66,7 +65,7 @@ pub(super) fn around(shape: &Shape, axis: usize) -> (usize, usize, usize) {
 /// A gradient in the reduced shape, seen again in the shape before.
 #[track_caller]
 pub(super) fn unreduce(g: &Tensor, kept: &Shape, full: &Shape) -> Result<Tensor> {
-    if g.value.layout.numel() == 1 && !g.requires_grad() {
+    if g.value.numel() == 1 && !g.requires_grad() {
         // One number, seen in every place.
         let (strides, offset) = (Sizes::from_elem(0, full.len()), g.value.layout.offset);
         return Ok(Tensor::plain(g.value.with_layout(Layout { shape: full.clone(), strides, offset })));
@@ -131,8 +130,14 @@ impl Tensor {
         let mask = axes.into().reduced("sum", self.rank())?;
         let (kept, shape) = (reduced_shape(self.shape(), &mask, true), reduced_shape(self.shape(), &mask, keepdim));
         let value = compute([&self.value], move |[x]| {
-            let sums = dispatch!(number "sum", x.dtype(), T => reduce_axes::<T>("sum", x, &mask, reduce::sum)?);
-            Ok(reshaped(&sums, shape.clone()))
+            dispatch!(number "sum", x.dtype(), T => {
+                if mask.iter().all(|&m| m) && !mask.is_empty() {
+                    // The usual case is one block.
+                    let x = x.contiguous()?;
+                    return Value::build("sum", &shape, |y: &mut [T]| reduce::sum(x.slice(), 1, x.numel(), 1, y));
+                }
+                Ok(reshaped(&reduce_axes::<T>("sum", x, &mask, reduce::sum)?, shape.clone()))
+            })
         })?;
         record(value, &[self], || Sum { kept, full: self.shape().clone() })
     }

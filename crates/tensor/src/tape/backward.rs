@@ -296,7 +296,7 @@ impl Tensor {
                 return Err(Error::DTypes { op, lhs: g.dtype(), rhs: self.dtype() });
             }
             Some(g) => g.clone(),
-            None if self.value.layout.numel() != 1 => {
+            None if self.value.numel() != 1 => {
                 let message = format!(
                     "needs a scalar, got {:?}; call sum() or mean() first, or use backward_with",
                     self.value.shape()
