@@ -6,6 +6,7 @@
 //! (`halve`). Where a maximum is, is a byte (`taps`). Adjoints gather: those of the mean add rows first and spread the sums over
 //! columns then, so each element of the input is written once. Planes are divided over the threads.
 
+mod far;
 mod halve;
 mod max;
 mod mean;

@@ -5,6 +5,7 @@
 //! and the useful half is copied out.
 
 use super::PoolGeometry;
+use super::far::{settle, stream};
 use super::strip::put;
 use crate::element::Float;
 
@@ -105,21 +106,28 @@ pub(super) fn mean<T: Float>(geo: &PoolGeometry, divisor: T, x: &[T], y: &mut [T
     }
 }
 
-/// The adjoint of [`mean`]; `gy` may have more planes than `gx`.
+/// The adjoint of [`mean`]; `gy` may have more planes than `gx`, which is written past the cache if it is `far`.
 #[inline(always)]
-pub(super) fn mean_grad<T: Float>(geo: &PoolGeometry, divisor: T, gy: &[T], gx: &mut [T]) {
+pub(super) fn mean_grad<T: Float>(geo: &PoolGeometry, divisor: T, gy: &[T], gx: &mut [T], far: bool) {
     let (rows, pitch) = (rows_per_block(geo), geo.in_w);
-    let mut pairs = [[T::ZERO; 2]; BLOCK / 4];
+    let (mut pairs, mut block) = ([[T::ZERO; 2]; BLOCK / 4], [T::ZERO; BLOCK]);
     for (gx, gy) in gx.chunks_mut(rows * 2 * pitch).zip(gy.chunks(rows * geo.out_w)) {
         for (pair, &g) in pairs.iter_mut().zip(gy) {
             let part = g / divisor;
             *pair = [part, part];
         }
-        for (gx, row) in gx.chunks_exact_mut(2 * pitch).zip(pairs.as_flattened().chunks(pitch)) {
+        let to = if far { &mut block[..gx.len()] } else { &mut *gx };
+        for (gx, row) in to.chunks_exact_mut(2 * pitch).zip(pairs.as_flattened().chunks(pitch)) {
             let (upper, lower) = gx.split_at_mut(pitch);
             for ((upper, lower), &part) in upper.iter_mut().zip(lower).zip(row) {
                 (*upper, *lower) = (part, part);
             }
         }
+        if far {
+            stream(&block[..gx.len()], gx);
+        }
+    }
+    if far {
+        settle();
     }
 }

@@ -1,6 +1,7 @@
 //! Average pooling and its adjoint.
 
-use super::strip::Strips;
+use super::far::is_far;
+use super::strip::{Strips, put};
 use super::{PoolGeometry, halve, planes_per_chunk};
 use crate::buffer::Buffer;
 use crate::element::{Float, compiled_here};
@@ -222,9 +223,9 @@ fn avg_pool2d_grad_of<T: Float>(
     }
     let across = geo.across();
     let counts: Vec<usize> = (0..geo.out_w).map(|ow| across.count(ow, count_include_pad)).collect();
-    let chunk = planes_per_chunk(plane);
+    let (chunk, far) = (planes_per_chunk(plane), is_far(gx));
     par::for_each_chunk(gx, chunk * plane, 16 * chunk.min(geo.planes) * plane, |i, gx| {
-        vectorised::<T, _>(Backward { geo, divisor, counts: &counts, gy: &gy[i * chunk * out..], gx });
+        vectorised::<T, _>(Backward { geo, divisor, counts: &counts, gy: &gy[i * chunk * out..], gx, far });
     });
 }
 
@@ -235,61 +236,77 @@ struct Backward<'a, T> {
     counts: &'a [usize],
     gy: &'a [T],
     gx: &'a mut [T],
+    /// Whether to write past the cache.
+    far: bool,
 }
 
 impl<T: Float> Loops for Backward<'_, T> {
     #[inline(always)]
     fn run<M: MulAdd>(self) {
-        let Backward { geo, divisor, counts, gy, gx } = self;
+        let Backward { geo, divisor, counts, gy, gx, far } = self;
         if halve::fits(geo) {
-            return halve::mean_grad(geo, divisor.of(2, 2), gy, gx);
+            return halve::mean_grad(geo, divisor.of(2, 2), gy, gx, far);
         }
         let (plane, out) = geo.plane();
         let (down, across) = (geo.down(), geo.across());
-        // Zeros on both sides of the sums stand for the windows that are not there.
-        let before_first = geo.kernel_w.div_ceil(geo.stride.1) - 1;
-        let steps = (geo.in_w + geo.padding.1).div_ceil(geo.stride.1).max(geo.out_w);
-        let mut padded = vec![T::ZERO; before_first + steps];
-        let mut wide_row = vec![T::ZERO; steps * geo.stride.1];
+        // Zeros before each row of gradients, and behind it, stand for the windows that are not there.
+        // A larger stride has one window.
+        let stride = (geo.stride.0.min(geo.in_h + geo.padding.0), geo.stride.1.min(geo.in_w + geo.padding.1));
+        let before = geo.kernel_w.div_ceil(stride.1) - 1;
+        let pitch = before + (geo.in_w + geo.padding.1).div_ceil(stride.1).max(geo.out_w);
+        // Rows of the plane that are computed together, and the most rows of windows that cover them.
+        let rows = (NEAR / (pitch * stride.1)).max(1) * stride.0;
+        let most = (rows.div_ceil(stride.0) + geo.kernel_h.div_ceil(stride.0)).min(geo.out_h);
+        let mut parts = Buffer::filled(before + most * pitch, T::ZERO);
+        let mut wide = Buffer::filled(most * pitch * stride.1, T::ZERO);
+        let (parts, wide) = (parts.make_mut(), wide.make_mut());
         // The divisors of a row of windows, which differ only at the edges.
-        let mut divisors = vec![T::ONE; geo.out_w];
+        let mut divisors = Buffer::filled(geo.out_w, T::ONE);
+        let divisors = divisors.make_mut();
         let mut height = usize::MAX;
         for (gx, gy) in gx.chunks_exact_mut(plane).zip(gy.chunks_exact(out)) {
-            let mut before = 0..0;
-            for h in 0..geo.in_h {
-                let (done, rest) = gx.split_at_mut(h * geo.in_w);
-                let row = &mut rest[..geo.in_w];
-                let covering = down.covering(h);
-                if covering == before && h > 0 {
-                    row.copy_from_slice(&done[(h - 1) * geo.in_w..]);
+            for (block, gx) in gx.chunks_mut(rows * geo.in_w).enumerate() {
+                let inside = block * rows..block * rows + gx.len() / geo.in_w;
+                let mut covering = inside.clone().map(|h| down.covering(h)).filter(|windows| !windows.is_empty());
+                let Some(first) = covering.next() else {
+                    gx.fill(T::ZERO);
                     continue;
-                }
-                before = covering.clone();
-                let sums = &mut padded[before_first..before_first + geo.out_w];
-                if covering.is_empty() {
-                    sums.fill(T::ZERO);
-                }
-                for (i, oh) in covering.enumerate() {
+                };
+                let windows = first.start..covering.last().unwrap_or(first).end;
+                let n = windows.len() * pitch;
+                for (oh, parts) in windows.clone().zip(parts[before..].chunks_exact_mut(pitch)) {
                     let high = down.count(oh, divisor.include_pad);
                     if high != height {
                         height = high;
                         divisors.iter_mut().zip(counts).for_each(|(d, &wide)| *d = divisor.of(high, wide));
                     }
                     let gy = &gy[oh * geo.out_w..(oh + 1) * geo.out_w];
-                    for ((sum, &g), &d) in sums.iter_mut().zip(gy).zip(&divisors) {
-                        *sum = if i == 0 { g / d } else { *sum + g / d };
+                    parts.iter_mut().zip(gy).zip(&*divisors).for_each(|((part, &g), &d)| *part = g / d);
+                }
+                let (row, parts) = (&mut wide[..n * stride.1], &parts[..before + n]);
+                match stride.1 {
+                    1 => spread::<T, 1>(row, parts, across.kernel, 1),
+                    2 => spread::<T, 2>(row, parts, across.kernel, 2),
+                    stride => spread::<T, 0>(row, parts, across.kernel, stride),
+                }
+                for (h, gx) in inside.zip(gx.chunks_exact_mut(geo.in_w)) {
+                    let row = |oh: usize| &wide[(oh - windows.start) * pitch * stride.1 + geo.padding.1..][..geo.in_w];
+                    let mut covering = down.covering(h);
+                    match covering.next() {
+                        Some(oh) => put(row(oh), gx),
+                        None => gx.fill(T::ZERO),
+                    }
+                    for oh in covering {
+                        gx.iter_mut().zip(row(oh)).for_each(|(gx, &g)| *gx = *gx + g);
                     }
                 }
-                match across.stride {
-                    1 => spread::<T, 1>(&mut wide_row, &padded, across.kernel, 1),
-                    2 => spread::<T, 2>(&mut wide_row, &padded, across.kernel, 2),
-                    stride => spread::<T, 0>(&mut wide_row, &padded, across.kernel, stride),
-                }
-                row.copy_from_slice(&wide_row[across.padding..across.padding + geo.in_w]);
             }
         }
     }
 }
+
+/// Elements of wide rows that stay in the first-level cache.
+const NEAR: usize = 4096;
 
 /// Adds each of the sums to the columns of its window, at distance S (0: the given one). The sums are preceded by a zero
 /// for each further window that may cover a column; the row has `stride` columns for each sum.
