@@ -66,14 +66,18 @@ pub(crate) fn conv2d<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epi
                 y.chunks_exact_mut(plane).enumerate().for_each(|(i, y)| y.fill(fill(i)));
             }
             if !(y.is_empty() || w.is_empty() || x.is_empty()) {
-                runs(g, |a, stride, b, c, n| {
-                    let (x, w, y) = (&x[a..], w[b], &mut y[c..c + n]);
-                    if stride == 1 {
-                        y.iter_mut().zip(x).for_each(|(y, &x)| *y = *y + w * x);
-                    } else {
-                        y.iter_mut().zip(x.iter().step_by(stride)).for_each(|(y, &x)| *y = *y + w * x);
-                    }
-                });
+                runs(
+                    g,
+                    #[inline(always)]
+                    |a, stride, b, c, n| {
+                        let (x, w, y) = (&x[a..], w[b], &mut y[c..c + n]);
+                        if stride == 1 {
+                            y.iter_mut().zip(x).for_each(|(y, &x)| *y = *y + w * x);
+                        } else {
+                            y.iter_mut().zip(x.iter().step_by(stride)).for_each(|(y, &x)| *y = *y + w * x);
+                        }
+                    },
+                );
             }
             if epilogue.relu {
                 y.iter_mut().for_each(|y| *y = if *y <= T::ZERO { T::ZERO } else { *y });
@@ -91,14 +95,18 @@ pub(crate) fn conv2d_input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &m
             if gy.is_empty() || w.is_empty() || gx.is_empty() {
                 return;
             }
-            runs(g, |a, stride, b, c, n| {
-                let (x, w, y) = (&mut gx[a..], w[b], &gy[c..c + n]);
-                if stride == 1 {
-                    x.iter_mut().zip(y).for_each(|(x, &y)| *x = *x + w * y);
-                } else {
-                    x.iter_mut().step_by(stride).zip(y).for_each(|(x, &y)| *x = *x + w * y);
-                }
-            });
+            runs(
+                g,
+                #[inline(always)]
+                |a, stride, b, c, n| {
+                    let (x, w, y) = (&mut gx[a..], w[b], &gy[c..c + n]);
+                    if stride == 1 {
+                        x.iter_mut().zip(y).for_each(|(x, &y)| *x = *x + w * y);
+                    } else {
+                        x.iter_mut().step_by(stride).zip(y).for_each(|(x, &y)| *x = *x + w * y);
+                    }
+                },
+            );
         },
     );
 }
@@ -119,20 +127,24 @@ pub(crate) fn conv2d_weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &
                 gw[at] = sums.iter().fold(gw[at], |all, &sum| all + sum);
                 *sums = [T::ZERO; LANES];
             };
-            runs(g, |a, stride, b, c, n| {
-                if b != weight {
-                    settle(std::mem::replace(&mut weight, b), &mut sums);
-                }
-                for (i, gy) in gy[c..c + n].chunks(LANES).enumerate() {
-                    let x = &x[a + i * LANES * stride..];
-                    if stride == 1 {
-                        sums.iter_mut().zip(x.iter().zip(gy)).for_each(|(sum, (&x, &y))| *sum = *sum + x * y);
-                    } else {
-                        let x = x.iter().step_by(stride);
-                        sums.iter_mut().zip(x.zip(gy)).for_each(|(sum, (&x, &y))| *sum = *sum + x * y);
+            runs(
+                g,
+                #[inline(always)]
+                |a, stride, b, c, n| {
+                    if b != weight {
+                        settle(std::mem::replace(&mut weight, b), &mut sums);
                     }
-                }
-            });
+                    for (i, gy) in gy[c..c + n].chunks(LANES).enumerate() {
+                        let x = &x[a + i * LANES * stride..];
+                        if stride == 1 {
+                            sums.iter_mut().zip(x.iter().zip(gy)).for_each(|(sum, (&x, &y))| *sum = *sum + x * y);
+                        } else {
+                            let x = x.iter().step_by(stride);
+                            sums.iter_mut().zip(x.zip(gy)).for_each(|(sum, (&x, &y))| *sum = *sum + x * y);
+                        }
+                    }
+                },
+            );
             settle(weight, &mut sums);
         },
     );
