@@ -55,7 +55,7 @@ mod tests {
             let from: Vec<T> = (0..100).map(|i| T::of(f64::from(i) + 1.0)).collect();
             for start in 0..9 {
                 for n in 0..40 {
-                    let mut to = vec![T::ZERO; 60];
+                    let mut to = [T::ZERO; 60];
                     stream(&from[..n], &mut to[start..start + n]);
                     settle();
                     assert_eq!(to[start..start + n], from[..n]);

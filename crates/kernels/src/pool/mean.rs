@@ -272,7 +272,7 @@ impl<T: Float> Loops for Backward<'_, T> {
                     gx.fill(T::ZERO);
                     continue;
                 };
-                let windows = first.start..covering.last().unwrap_or(first).end;
+                let windows = first.start..covering.next_back().unwrap_or(first).end;
                 let n = windows.len() * pitch;
                 for (oh, parts) in windows.clone().zip(parts[before..].chunks_exact_mut(pitch)) {
                     let high = down.count(oh, divisor.include_pad);
