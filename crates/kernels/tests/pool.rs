@@ -188,6 +188,43 @@ fn the_divisor_of_a_window_that_starts_on_padding() {
 }
 
 #[test]
+fn a_stride_far_beyond_the_plane_has_one_window() {
+    let all = 1 << 40;
+    let geo = geometry(2, (5, 6), (3, 2), (all, all), (1, 1), (1, 1), false).unwrap();
+    assert_eq!((geo.out_h, geo.out_w), (1, 1));
+    let near = PoolGeometry { stride: (8, 8), ..geo };
+    on_each_set(|| {
+        let x = whole(geo.input_len(), 3);
+        let (mut y, mut same) = (vec![0.0; 2], vec![0.0; 2]);
+        avg_pool2d(&geo, true, None, &x, &mut y);
+        avg_pool2d(&near, true, None, &x, &mut same);
+        assert_eq!(y, same);
+        let (mut gx, mut same) = (vec![f32::NAN; x.len()], vec![0.0; x.len()]);
+        avg_pool2d_grad(&geo, true, None, &[6.0, 12.0], &mut gx);
+        avg_pool2d_grad(&near, true, None, &[6.0, 12.0], &mut same);
+        assert_eq!(gx, same);
+        assert_eq!(gx[..3], [1.0, 0.0, 0.0]);
+    });
+}
+
+#[test]
+fn gradients_larger_than_the_cache_are_those_of_their_planes() {
+    // 25 MiB, in planes that are not whole lines of memory.
+    let few = geometry(2, (18, 14), (2, 2), (2, 2), (0, 0), (1, 1), false).unwrap();
+    let geo = PoolGeometry { planes: 26_000, ..few };
+    let g: Vec<f32> = whole(geo.output_len(), 5);
+    on_each_set(|| {
+        let mut gx = vec![f32::NAN; geo.input_len()];
+        avg_pool2d_grad(&geo, true, None, &g, &mut gx);
+        let mut part = vec![0.0; few.input_len()];
+        for (gx, g) in gx.chunks(few.input_len()).zip(g.chunks(few.output_len())).step_by(97) {
+            naive::pool::avg_pool2d_grad(&few, true, None, g, &mut part);
+            assert!(gx == part);
+        }
+    });
+}
+
+#[test]
 fn adaptive_windows_equal_their_definition() {
     on_each_set(|| {
         for (h, w, oh, ow) in [(1, 1, 1, 1), (7, 5, 3, 2), (8, 8, 4, 4), (6, 9, 1, 1), (3, 3, 5, 7), (12, 12, 6, 3)] {
