@@ -19,8 +19,8 @@ use crate::value::Value;
 /// The values of a program while it runs.
 type Slots = [Option<Value>];
 
-/// Runs one step; it is told which slots nobody reads after it.
-type Run = Box<dyn Fn(&mut Slots, &[usize]) -> Result<()> + Send + Sync>;
+/// Runs one step, from the slots that it reads to those that it writes.
+type Run = Box<dyn Fn(&mut Slots, &Step) -> Result<()> + Send + Sync>;
 
 /// Where a step has the memory of its first result from.
 #[derive(Clone, Copy)]
@@ -174,12 +174,13 @@ impl Recorder {
 
     fn view(&mut self, from: usize, dtype: DType, layout: Layout) -> usize {
         let to = self.slot(dtype, &layout.shape);
-        self.push(&[from], &[to], Memory::Given, move |slots, _| {
+        let run = move |slots: &mut Slots, _: &Step| {
             let whole = held(slots, from);
             let offset = layout.offset.wrapping_add(whole.layout.offset);
             slots[to] = Some(whole.with_layout(Layout { offset, ..layout.clone() }));
             Ok(())
-        });
+        };
+        self.push(&[from], &[to], Memory::Given, Box::new(run));
         to
     }
 
@@ -190,15 +191,9 @@ impl Recorder {
         slot
     }
 
-    fn push(
-        &mut self,
-        reads: &[usize],
-        writes: &[usize],
-        memory: Memory,
-        run: impl Fn(&mut Slots, &[usize]) -> Result<()> + Send + Sync + 'static,
-    ) {
+    fn push(&mut self, reads: &[usize], writes: &[usize], memory: Memory, run: Run) {
         let (reads, writes) = (SmallVec::from_slice(reads), SmallVec::from_slice(writes));
-        self.steps.push(Step { reads, writes, memory, place: None, dead: SmallVec::new(), run: Box::new(run) });
+        self.steps.push(Step { reads, writes, memory, place: None, dead: SmallVec::new(), run });
     }
 
     fn finish(mut self, inputs: Vec<usize>, output: usize) -> Program {
@@ -248,6 +243,26 @@ fn held(slots: &Slots, slot: usize) -> &Value {
     slots[slot].as_ref().expect("steps run in the order in which they were recorded")
 }
 
+/// The slots of some values.
+fn reads(values: &[&Value]) -> SmallVec<[usize; 4]> {
+    recorder(|r| values.iter().map(|value| r.read(value)).collect())
+}
+
+/// Adds a step with results of its own to what is recorded.
+fn add(inputs: &[&Value], results: &[&Value], run: Run) {
+    let reads = reads(inputs);
+    recorder(|r| {
+        let writes: SmallVec<[usize; 2]> = results.iter().map(|value| r.write(value)).collect();
+        r.push(&reads, &writes, Memory::Spare, run);
+    });
+}
+
+/// The first values that a step reads.
+#[inline]
+fn operands<'a, const N: usize>(slots: &'a Slots, step: &Step) -> [&'a Value; N] {
+    std::array::from_fn(|i| held(slots, step.reads[i]))
+}
+
 /// `f(inputs)`, where `f` depends on nothing but its arguments.
 #[inline(always)]
 pub(crate) fn compute<const N: usize>(
@@ -263,14 +278,12 @@ fn computed<const N: usize>(
     f: impl Fn([&Value; N]) -> Result<Value> + Send + Sync + 'static,
 ) -> Result<Value> {
     let y = quietly(|| f(inputs))?;
-    recorder(|r| {
-        let (reads, write) = (inputs.map(|value| r.read(value)), r.write(&y));
-        r.push(&reads, &[write], Memory::Spare, move |slots, _| {
-            let y = f(reads.map(|slot| held(slots, slot)))?;
-            slots[write] = Some(y);
-            Ok(())
-        });
-    });
+    let run = move |slots: &mut Slots, step: &Step| {
+        let y = f(operands(slots, step))?;
+        slots[step.writes[0]] = Some(y);
+        Ok(())
+    };
+    add(&inputs, &[&y], Box::new(run));
     Ok(y)
 }
 
@@ -289,14 +302,12 @@ fn computed_two<const N: usize>(
     f: impl Fn([&Value; N]) -> Result<(Value, Value)> + Send + Sync + 'static,
 ) -> Result<(Value, Value)> {
     let (y, z) = quietly(|| f(inputs))?;
-    recorder(|r| {
-        let (reads, writes) = (inputs.map(|value| r.read(value)), [r.write(&y), r.write(&z)]);
-        r.push(&reads, &writes, Memory::Spare, move |slots, _| {
-            let (y, z) = f(reads.map(|slot| held(slots, slot)))?;
-            (slots[writes[0]], slots[writes[1]]) = (Some(y), Some(z));
-            Ok(())
-        });
-    });
+    let run = move |slots: &mut Slots, step: &Step| {
+        let (y, z) = f(operands(slots, step))?;
+        (slots[step.writes[0]], slots[step.writes[1]]) = (Some(y), Some(z));
+        Ok(())
+    };
+    add(&inputs, &[&y, &z], Box::new(run));
     Ok((y, z))
 }
 
@@ -316,19 +327,21 @@ fn changed<const N: usize>(
     inputs: [&Value; N],
     f: impl Fn(Value, [&Value; N]) -> Result<Value> + Send + Sync + 'static,
 ) -> Result<Value> {
-    let (reads, target) = recorder(|r| (inputs.map(|value| r.read(value)), r.read(&value)));
+    let mut reads = reads(&inputs);
+    let target = recorder(|r| r.read(&value));
     let y = quietly(|| f(value, inputs))?;
+    let run = move |slots: &mut Slots, step: &Step| {
+        let value = if step.dead.contains(&target) { slots[target].take() } else { slots[target].clone() };
+        let value = value.expect("steps run in the order in which they were recorded");
+        let y = f(value, operands(slots, step))?;
+        slots[step.writes[0]] = Some(y);
+        Ok(())
+    };
+    let run = Box::new(run);
     recorder(|r| {
+        reads.push(target);
         let write = r.write(&y);
-        let mut all: SmallVec<[usize; 4]> = SmallVec::from_slice(&reads);
-        all.push(target);
-        r.push(&all, &[write], Memory::Operand(target), move |slots, dead| {
-            let value = if dead.contains(&target) { slots[target].take() } else { slots[target].clone() };
-            let value = value.expect("steps run in the order in which they were recorded");
-            let y = f(value, reads.map(|slot| held(slots, slot)))?;
-            slots[write] = Some(y);
-            Ok(())
-        });
+        r.push(&reads, &[write], Memory::Operand(target), run);
     });
     Ok(y)
 }
@@ -347,10 +360,11 @@ pub(crate) fn source(value: &Value, source: impl Fn() -> Result<Value> + Send + 
     recorder(|r| {
         if !matches!(r.known.get(&value.storage.address()), Some(Known::Slot(..))) {
             let slot = r.write(value);
-            r.push(&[], &[slot], Memory::Given, move |slots, _| {
+            let run = move |slots: &mut Slots, _: &Step| {
                 slots[slot] = Some(source()?);
                 Ok(())
-            });
+            };
+            r.push(&[], &[slot], Memory::Given, Box::new(run));
         }
     });
 }
@@ -359,7 +373,8 @@ pub(crate) fn source(value: &Value, source: impl Fn() -> Result<Value> + Send + 
 pub(crate) fn sink(value: &Value, sink: impl Fn(Value) -> Result<()> + Send + Sync + 'static) {
     recorder(|r| {
         let slot = r.read(value);
-        r.push(&[slot], &[], Memory::Given, move |slots, _| sink(held(slots, slot).clone()));
+        let run = move |slots: &mut Slots, _: &Step| sink(held(slots, slot).clone());
+        r.push(&[slot], &[], Memory::Given, Box::new(run));
     });
 }
 
@@ -447,7 +462,7 @@ impl Program {
             if let Some(place) = step.place {
                 SPARE.set(self.spares[place].take());
             }
-            (step.run)(&mut self.slots, &step.dead)?;
+            (step.run)(&mut self.slots, step)?;
             for j in 0..self.steps[i].dead.len() {
                 self.free(self.steps[i].dead[j]);
             }

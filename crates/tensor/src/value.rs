@@ -59,19 +59,21 @@ impl Value {
 
     /// An array whose elements `fill` writes, all of them.
     pub(crate) fn build<T: Element>(op: &'static str, shape: &Shape, fill: impl FnOnce(&mut [T])) -> Result<Value> {
-        let plain = program::is_plain();
-        let (mut new, mut old) = (None, if plain { None } else { program::spare(T::DTYPE, shape) });
-        let elements = match &mut old {
-            Some(old) => old.owned(),
-            None => new.insert(unfilled::<T>(op, shape)?).get_mut(),
-        };
-        fill(elements.expect("it has one owner"));
-        Ok(match (old, new) {
-            (None, Some(buffer)) if plain => Value::plain(buffer, shape.clone()),
-            (None, Some(buffer)) => Value::new(op, buffer, shape.clone()),
-            (Some(old), _) => old,
-            (None, None) => unreachable!("one of them was filled"),
-        })
+        let mut value = Value::unfilled::<T>(op, shape)?;
+        fill(value.owned().expect("nobody else has it"));
+        Ok(value)
+    }
+
+    /// An array to be written completely. Not inlined, since every operator makes some.
+    #[inline(never)]
+    fn unfilled<T: Element>(op: &'static str, shape: &Shape) -> Result<Value> {
+        match program::is_plain() {
+            true => Ok(Value::plain(unfilled::<T>(op, shape)?, shape.clone())),
+            false => match program::spare(T::DTYPE, shape) {
+                Some(old) => Ok(old),
+                None => Ok(Value::new(op, unfilled::<T>(op, shape)?, shape.clone())),
+            },
+        }
     }
 
     pub(crate) fn full<T: Element>(op: &'static str, shape: &Shape, value: T) -> Result<Value> {
@@ -215,18 +217,11 @@ fn zip<T: Element, U: Element>(
     f: impl Fn(Operand<'_, T>, Operand<'_, T>, &mut [U]),
 ) -> Result<Value> {
     let shape = a.shape();
-    let whole = a.contiguous && b.contiguous;
-    if whole {
+    if a.contiguous && b.contiguous {
         return Value::build(name, shape, |y: &mut [U]| f(Operand::Slice(a.slice()), Operand::Slice(b.slice()), y));
     }
-    // A number that was expanded.
-    let one = |x: &Value| x.layout.strides.iter().all(|&stride| stride == 0) && x.numel > 0;
-    let number = |x: &Value| Operand::Scalar(x.storage.slice::<T>()[x.layout.offset]);
-    if a.contiguous && one(b) {
-        return Value::build(name, shape, |y: &mut [U]| f(Operand::Slice(a.slice()), number(b), y));
-    }
-    if b.contiguous && one(a) {
-        return Value::build(name, shape, |y: &mut [U]| f(number(a), Operand::Slice(b.slice()), y));
+    if let (Some(a), Some(b)) = (whole::<T>(a), whole::<T>(b)) {
+        return Value::build(name, shape, |y: &mut [U]| f(a, b, y));
     }
     let runs = Runs::new([&a.layout, &b.layout]);
     // Operands with gaps inside of a run, or with very short runs, are cheaper to copy once.
@@ -243,6 +238,15 @@ fn zip<T: Element, U: Element>(
             f(x, stretch(ys, j, runs.strides[1], runs.len), y);
         });
     })
+}
+
+/// All elements: in row-major order, or a number that was expanded.
+fn whole<T: Element>(x: &Value) -> Option<Operand<'_, T>> {
+    if x.contiguous {
+        return Some(Operand::Slice(x.slice()));
+    }
+    let number = x.numel > 0 && x.layout.strides.iter().all(|&stride| stride == 0);
+    number.then(|| Operand::Scalar(x.storage.slice::<T>()[x.layout.offset]))
 }
 
 /// The elements of one run: a stretch, or one element repeated.

@@ -40,6 +40,18 @@ pub(super) fn reduce_axes<T: Element>(op: &'static str, x: &Value, mask: &[bool]
     Ok(value.into_owned())
 }
 
+/// The sums over the marked axes, in the shape that is left of them.
+fn sums(x: &Value, mask: &[bool], shape: &Shape) -> Result<Value> {
+    dispatch!(number "sum", x.dtype(), T => {
+        if mask.iter().all(|&m| m) && !mask.is_empty() {
+            // The usual case is one block.
+            let x = x.contiguous()?;
+            return Value::build("sum", shape, |y: &mut [T]| reduce::sum(x.slice(), 1, x.numel(), 1, y));
+        }
+        Ok(reshaped(&reduce_axes::<T>("sum", x, mask, reduce::sum)?, shape.clone()))
+    })
+}
+
 /// The shape with the marked axes removed, or kept at size 1.
 pub(super) fn reduced_shape(shape: &Shape, mask: &[bool], keepdim: bool) -> Shape {
     let sizes = shape.iter().zip(mask);
@@ -129,16 +141,7 @@ impl Tensor {
         }
         let mask = axes.into().reduced("sum", self.rank())?;
         let (kept, shape) = (reduced_shape(self.shape(), &mask, true), reduced_shape(self.shape(), &mask, keepdim));
-        let value = compute([&self.value], move |[x]| {
-            dispatch!(number "sum", x.dtype(), T => {
-                if mask.iter().all(|&m| m) && !mask.is_empty() {
-                    // The usual case is one block.
-                    let x = x.contiguous()?;
-                    return Value::build("sum", &shape, |y: &mut [T]| reduce::sum(x.slice(), 1, x.numel(), 1, y));
-                }
-                Ok(reshaped(&reduce_axes::<T>("sum", x, &mask, reduce::sum)?, shape.clone()))
-            })
-        })?;
+        let value = compute([&self.value], move |[x]| sums(x, &mask, &shape))?;
         record(value, &[self], || Sum { kept, full: self.shape().clone() })
     }
 
