@@ -275,7 +275,9 @@ fn tiled<T: Float>(isa: Isa, a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mu
     let width = n.next_multiple_of(lanes).min(panel * lanes);
     let panels = n.div_ceil(width);
     // Rows of b are used in place if passes over them do not strain the cache; an incomplete vector never is.
-    let near = b.col_stride == 1 && (b.row_stride * size_of::<T>() <= 4096 || m <= 2 * MAX_ROWS);
+    // Rows 4 KiB apart share sets of the cache, which hurts narrow panels.
+    let apart = if isa == Isa::Avx512 { 4096 } else { 4095 };
+    let near = b.col_stride == 1 && (b.row_stride * size_of::<T>() <= apart || m <= 2 * MAX_ROWS);
     let in_place = match near {
         true if n.is_multiple_of(lanes) => panels,
         true => n / width,
@@ -301,7 +303,8 @@ fn tiled<T: Float>(isa: Isa, a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mu
         let (taps_in_place, taps_packed) = taps.split_at_mut(DEPTH);
         taps_in_place.iter_mut().enumerate().for_each(|(i, t)| *t = i.wrapping_mul(b.row_stride) as i64);
         taps_packed.iter_mut().enumerate().for_each(|(i, t)| *t = (i * width) as i64);
-        let mut work = Workspace { rows: rows.make_mut(), edge: edge.make_mut(), vectors, taps_in_place, taps_packed };
+        let mut work =
+            Workspace { rows: rows.make_mut(), held: None, edge: edge.make_mut(), vectors, taps_in_place, taps_packed };
         for unit in range {
             let (block, split) = (unit / splits, unit % splits);
             let mine = if splits == 1 { 0..panels } else { split..split + 1 };
@@ -324,8 +327,9 @@ struct Product<'a, T> {
 
 /// What a thread needs for a product.
 struct Workspace<'a, T> {
-    /// Packed rows of a.
+    /// Packed rows of a, and the first of them and of their elements.
     rows: &'a mut [T],
+    held: Option<(usize, usize)>,
     /// An incomplete vector of columns of c.
     edge: &'a mut [T],
     /// Multiples of the vector length.
@@ -346,7 +350,11 @@ impl<T: Float> Product<'_, T> {
         let step = k.div_ceil(k.div_ceil(DEPTH).max(1)).max(1);
         for first in (0..k).step_by(step) {
             let depth = first..k.min(first + step);
-            pack_rows(self.isa, &self.a, rows.start, &starts, depth.clone(), work.rows);
+            // The rows are those of the panel before, if the sum is not cut.
+            if work.held != Some((rows.start, first)) {
+                pack_rows(self.isa, &self.a, rows.start, &starts, depth.clone(), work.rows);
+                work.held = Some((rows.start, first));
+            }
             let fresh = self.beta_zero && first == 0;
             for p in panels.clone() {
                 let columns = p * self.width..n.min((p + 1) * self.width);
