@@ -7,7 +7,7 @@
 //! dropped; whatever wastes fewer lanes, with full or half vectors.
 
 use crate::buffer::Buffer;
-use crate::isa::Isa;
+use crate::isa::{Isa, half_cost};
 use std::ops::Range;
 
 /// An element of the kernel as a part sees it.
@@ -94,11 +94,12 @@ impl Tiling {
         let dense = rows == 1 || (pitch == columns && direct == Some(pitch));
         let mut best = (usize::MAX, false, false);
         for (narrow, lanes) in [(false, full), (true, half)] {
+            let vector = if narrow { lanes * half_cost(isa) } else { lanes };
             if columns >= lanes {
-                best = best.min((32 * rows * columns.div_ceil(lanes) * lanes, narrow, false));
+                best = best.min((32 * rows * columns.div_ceil(lanes) * vector, narrow, false));
             }
             let cost = if dense { 32 } else { 34 };
-            best = best.min((cost * length.div_ceil(lanes) * lanes, narrow, true));
+            best = best.min((cost * length.div_ceil(lanes) * vector, narrow, true));
         }
         let (cost, narrow, flat) = best;
         let lanes = if narrow { half } else { full };

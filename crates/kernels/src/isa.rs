@@ -49,6 +49,27 @@ fn detected() -> Isa {
     Isa::Portable
 }
 
+/// Whether a vector of AVX-512 takes the processor two steps of half its length: AMD's family 19h, Zen 4.
+fn in_halves() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::__cpuid;
+        static HALVES: OnceLock<bool> = OnceLock::new();
+        *HALVES.get_or_init(|| {
+            let (vendor, version) = (__cpuid(0), __cpuid(1).eax);
+            let family = (version >> 8 & 0xF) + (version >> 20 & 0xFF);
+            vendor.ebx == u32::from_le_bytes(*b"Auth") && family == 0x19
+        })
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// What a vector of half the length costs, in halves of a full one: mostly as much as that.
+pub(crate) fn half_cost(isa: Isa) -> usize {
+    if isa == Isa::Portable || (isa == Isa::Avx512 && in_halves()) { 1 } else { 2 }
+}
+
 /// The sets that this machine has, smallest first.
 pub fn available() -> &'static [Isa] {
     const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
