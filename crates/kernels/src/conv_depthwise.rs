@@ -5,8 +5,8 @@
 //! The plain loop: `y[n, c, i, j] = sum over r, s of w[c, r, s] * x[n, c, i * stride + r * dilation - padding, ..]`.
 //!
 //! There are few multiplications for each pixel, so the work is to move planes. The tricks: one plane at a time is copied into
-//! a frame of zeros that stays in the first-level cache, with the columns sorted by their remainder to the stride, so that
-//! every tap reads neighbours; the last vector of a row overlaps the one before it instead of being cut. The gradient by
+//! a frame of zeros that stays in the first-level cache, so that every tap reads neighbours; with a stride, the columns between
+//! the results are computed too and left out, or for large kernels and for the weights columns are sorted by their remainder to it; the last vector of a row overlaps the one before it instead of being cut. The gradient by
 //! the input is the same over a frame of gradients that are a stride apart. The gradient by the weights takes some
 //! images of a channel at a time, so that sums stay vectors.
 
@@ -23,6 +23,9 @@ use crate::tile::{Dots, Start, Sweep};
 
 /// Bytes of frames that the gradient by the weights has at hand.
 const NEAR: usize = 24 << 10;
+
+/// Elements of a kernel for which it costs less to sort columns than to compute those between the results.
+const MANY: usize = 24;
 
 /// Whether the geometry is depthwise and its frames are small enough to stay in the cache.
 pub(crate) fn fits(g: &ConvGeometry) -> bool {
@@ -132,7 +135,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn forward(g: &ConvGeometry) -> Plan {
+    /// With `sorted` columns the results of a row read neighbours.
+    fn forward(g: &ConvGeometry, sorted: bool) -> Plan {
+        let stride = if sorted { g.stride.1 } else { 1 };
         let rows = g.in_h + g.padding.0 + g.padding.1;
         let columns = g.in_w + g.padding.2 + g.padding.3;
         let frame = Frame {
@@ -140,10 +145,10 @@ impl Plan {
             width: g.in_w,
             origin: (g.padding.0, g.padding.2),
             step: (1, 1),
-            stride: g.stride.1,
+            stride,
             rows,
             columns,
-            pitch: columns.div_ceil(g.stride.1),
+            pitch: columns.div_ceil(stride),
         };
         let element = |t: usize| frame.at(t / g.kernel_w * g.dilation.0, t % g.kernel_w * g.dilation.1) as i64;
         let taps = (0..g.kernel_h * g.kernel_w).map(element).collect();
@@ -172,27 +177,31 @@ impl Plan {
         Plan { frame, out_h: g.in_h, out_w: g.in_w, stride: (1, 1), taps }
     }
 
-    /// Correlates each plane of `x` with the kernel of its channel.
+    /// Correlates each plane of `x` with the kernel of its channel. Where columns are not sorted, those between the results are computed
+    /// too.
     fn run<T: Float>(&self, isa: Isa, channels: usize, x: &[T], w: &[T], epilogue: Epilogue<T>, y: &mut [T]) {
         let (plane, out) = (self.frame.height * self.frame.width, self.out_h * self.out_w);
         let full = lanes::<T>(isa);
         let half = if isa == Isa::Portable { full } else { full / 2 };
-        let narrow = self.out_w < full && self.out_w.div_ceil(half) * half < full;
+        // Sorted columns have nothing between them.
+        let step = self.stride.1 / self.frame.stride;
+        let width = (self.out_w - 1) * step + 1;
+        let narrow = width < full && width.div_ceil(half) * half < full;
         let vector = if narrow { half } else { full };
-        // A row that is shorter than a vector goes through memory of whole vectors.
-        let short = self.out_w < vector;
-        let across = self.out_w.div_ceil(vector);
-        let begin = |v: usize| if short { 0 } else { (v * vector).min(self.out_w - vector) };
+        // A row that is shorter than a vector, or has columns that are left out, goes through memory of whole vectors.
+        let apart = width < vector || step > 1;
+        let across = width.div_ceil(vector);
+        let begin = |v: usize| (v * vector).min(width.saturating_sub(vector));
         let places = || (0..self.out_h).flat_map(|i| (0..across).map(move |v| (i, v)));
         let from: Vec<i64> = places().map(|(i, v)| (i * self.stride.0 * self.frame.pitch + begin(v)) as i64).collect();
-        let pitch = if short { vector } else { self.out_w };
+        let pitch = width.max(vector);
         let to: Vec<i64> = places().map(|(i, v)| (i * pitch + begin(v)) as i64).collect();
         let taps = self.taps.len();
         let (frames, y) = (y.len() / out, Shared(y.as_mut_ptr()));
-        par::for_each_range(frames, 2 * plane + out * (2 * taps + 2), |range| {
+        par::for_each_range(frames, 2 * plane + self.out_h * width * (2 * taps + 2), |range| {
             let mut frame = Buffer::zeroed(self.frame.len());
             let frame = frame.make_mut();
-            let mut rows = Buffer::unfilled(if short { self.out_h * vector } else { 0 });
+            let mut rows = Buffer::unfilled(if apart { self.out_h * pitch } else { 0 });
             let rows = rows.make_mut();
             for i in range {
                 self.frame.fill(isa, &x[i * plane..(i + 1) * plane], frame);
@@ -201,7 +210,7 @@ impl Plan {
                 let sweep = Sweep {
                     x: frame.as_ptr(),
                     from: from.as_ptr(),
-                    y: if short { rows.as_mut_ptr() } else { y.as_mut_ptr() },
+                    y: if apart { rows.as_mut_ptr() } else { y.as_mut_ptr() },
                     to: to.as_ptr(),
                     vectors: from.len(),
                     taps: self.taps.as_ptr(),
@@ -215,9 +224,14 @@ impl Plan {
                 // SAFETY: the set comes from detection; taps of rows of results are inside of the frame, which has room for a
                 // vector at its end, and the result has rows of whole vectors or vectors that begin early enough.
                 unsafe { sweep.run(isa, 1) };
-                if short {
-                    let rows = rows.chunks_exact(vector);
-                    y.chunks_exact_mut(self.out_w).zip(rows).for_each(|(y, row)| y.copy_from_slice(&row[..self.out_w]));
+                if apart {
+                    for (y, row) in y.chunks_exact_mut(self.out_w).zip(rows.chunks_exact(pitch)) {
+                        if step == 1 {
+                            y.copy_from_slice(&row[..self.out_w]);
+                        } else {
+                            y.iter_mut().zip(row.iter().step_by(step)).for_each(|(y, &v)| *y = v);
+                        }
+                    }
                 }
             }
         });
@@ -229,7 +243,7 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
     if rows::fits::<T>(isa, g) {
         return rows::conv2d(isa, g, x, w, epilogue, y);
     }
-    Plan::forward(g).run(isa, g.in_channels, x, w, epilogue, y);
+    Plan::forward(g, g.kernel_h * g.kernel_w > MANY).run(isa, g.in_channels, x, w, epilogue, y);
 }
 
 /// [`crate::conv::conv2d_input`] where it [`fits`].
@@ -245,7 +259,7 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
     if rows::fits::<T>(isa, g) {
         return rows::conv2d_weight(isa, g, x, gy, gw);
     }
-    let plan = Plan::forward(g);
+    let plan = Plan::forward(g, true);
     let taps = plan.taps.len();
     let (plane, out) = (g.in_h * g.in_w, g.out_h * g.out_w);
     let full = lanes::<T>(isa);
