@@ -112,6 +112,10 @@ fn every_way_agrees_with_the_twin_on_each_set() {
                 compare::<f32>(g, way, isa);
                 compare::<f64>(g, way, isa);
             }
+            // Half vectors, which this processor may not choose by itself.
+            isa::HALVES.set(Some(true));
+            compare::<f32>(g, Way::Tiled, isa);
+            isa::HALVES.set(None);
         }
     }
 }

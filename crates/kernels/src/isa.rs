@@ -49,13 +49,23 @@ fn detected() -> Isa {
     Isa::Portable
 }
 
+#[cfg(test)]
+thread_local! {
+    /// What tests of this thread want [`in_halves`] to say.
+    pub(crate) static HALVES: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
 /// Whether a vector of AVX-512 takes the processor two steps of half its length: AMD's family 19h, Zen 4.
 fn in_halves() -> bool {
+    #[cfg(test)]
+    if let Some(forced) = HALVES.get() {
+        return forced;
+    }
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::__cpuid;
-        static HALVES: OnceLock<bool> = OnceLock::new();
-        *HALVES.get_or_init(|| {
+        static FOUND: OnceLock<bool> = OnceLock::new();
+        *FOUND.get_or_init(|| {
             let (vendor, version) = (__cpuid(0), __cpuid(1).eax);
             let family = (version >> 8 & 0xF) + (version >> 20 & 0xFF);
             vendor.ebx == u32::from_le_bytes(*b"Auth") && family == 0x19

@@ -82,6 +82,8 @@ struct Recorder {
 enum Mode {
     Plain,
     Recording,
+    /// It records, but not what happens now.
+    Quiet,
     Repeating,
 }
 
@@ -113,7 +115,7 @@ fn within<R>(mode: Mode, f: impl FnOnce() -> R) -> R {
 
 /// Runs `f` without recording.
 pub(crate) fn quietly<R>(f: impl FnOnce() -> R) -> R {
-    within(Mode::Plain, f)
+    within(if recording() { Mode::Quiet } else { MODE.get() }, f)
 }
 
 /// Whether nothing is recorded or repeated.
@@ -124,7 +126,8 @@ pub(crate) fn is_plain() -> bool {
 
 /// Memory for a result, if a step is repeated and has some that nobody holds.
 pub(crate) fn spare(dtype: DType, shape: &Shape) -> Option<Value> {
-    let mut value = SPARE.take()?;
+    // A step that failed may have left some.
+    let mut value = SPARE.take().filter(|_| MODE.get() == Mode::Repeating)?;
     (value.dtype() == dtype && value.shape() == shape && value.is_unique()).then_some(value)
 }
 
@@ -378,10 +381,16 @@ pub(crate) fn sink(value: &Value, sink: impl Fn(Value) -> Result<()> + Send + Sy
     });
 }
 
-/// Notes that `op` has made `value` in a way that is not recorded.
+/// Notes that `op` has made `value` in a way that is not recorded: it cannot be repeated, or is none of the program's business.
+/// Its memory may be that of a value which is gone, for which it must not be taken.
 #[cold]
-pub(crate) fn unknown(op: &'static str, value: &Value) {
-    recorder(|r| r.known.insert(value.storage.address(), Known::Unknown(op)));
+pub(crate) fn made(op: &'static str, value: &Value) {
+    let address = value.storage.address();
+    match MODE.get() {
+        Mode::Recording => recorder(|r| drop(r.known.insert(address, Known::Unknown(op)))),
+        Mode::Quiet => recorder(|r| drop(r.known.remove(&address))),
+        Mode::Plain | Mode::Repeating => {}
+    }
 }
 
 /// The program cannot be repeated; `why` says what stands against it.

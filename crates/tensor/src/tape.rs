@@ -396,6 +396,9 @@ impl Tensor {
     /// The gradient that was stored for this leaf, if any. Results of operations store one after [`retain_grad`](Self::retain_grad).
     pub fn grad(&self) -> Option<Tensor> {
         let node = self.node.as_ref()?;
+        if program::recording() {
+            program::refuse("the step reads a stored gradient, which grows from run to run; do that outside");
+        }
         let Some(slot) = node.slot() else {
             warn_once(Lint::GradOfResult, || {
                 let (shape, line) = (&node.shape, node.at);

@@ -45,8 +45,8 @@ impl Value {
     pub(crate) fn new<T: Element>(op: &'static str, buffer: Buffer<T>, shape: Shape) -> Value {
         debug_assert_eq!(buffer.len(), shape.numel());
         let value = Value::plain(buffer, shape);
-        if program::recording() {
-            program::unknown(op, &value);
+        if !program::is_plain() {
+            program::made(op, &value);
         }
         value
     }

@@ -144,6 +144,13 @@ fn what_cannot_be_repeated_is_refused_by_name() {
             "hooks and retained gradients of tensors cannot be repeated",
         ),
         (
+            refused(|x| {
+                x[0].mul(&w.tensor())?.sum()?.backward()?;
+                w.grad().expect("a gradient").sum()
+            }),
+            "the step reads a stored gradient, which grows from run to run; do that outside",
+        ),
+        (
             refused(|x| CapturedStep::new(|x: &[Tensor]| x[0].neg()).run(&[&x[0]])),
             "another one is being recorded; run one of them outside",
         ),
@@ -169,6 +176,21 @@ fn inputs_may_be_views_of_one_tensor_which_the_step_uses_too() -> Result<()> {
     let mut captured = CapturedStep::new(step);
     for (a, b) in [(&a, &b), (&b, &a), (&a, &a)] {
         assert_eq!(bits(&captured.run(&[a, b])?), bits(&step(&[a.clone(), b.clone()])?));
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_made_unrecorded_is_not_taken_for_what_lay_there_before() -> Result<()> {
+    let mut captured = CapturedStep::new(|x: &[Tensor]| {
+        drop(x[0].neg()?);
+        // In the memory of what was just dropped, unless that is kept.
+        let one = unrecorded(|| Tensor::ones([4]))?;
+        x[0].add(&one)
+    });
+    for start in [0.0f32, 5.0, 9.0] {
+        let x = Tensor::arange(start, start + 4.0, 1.0)?;
+        assert_eq!(bits(&captured.run(&[&x])?), bits(&x.add_scalar(1.0)?));
     }
     Ok(())
 }
