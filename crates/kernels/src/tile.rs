@@ -48,6 +48,15 @@ const fn width(registers: usize, rows: usize) -> usize {
     }
 }
 
+/// The largest block of rows that [`blocks`] gives with so many registers; larger ones are not compiled.
+const fn most_rows(registers: usize) -> usize {
+    match registers {
+        32 => 8,
+        16 => 6,
+        _ => 4,
+    }
+}
+
 /// Where blocks begin that together are `n` rows, and `n`: blocks of 8 or 6 rows and a rest in blocks of 6, 4, 2 and 1.
 pub(crate) fn blocks(isa: Isa, n: usize) -> Vec<usize> {
     let mut starts = vec![0];
@@ -149,7 +158,9 @@ impl<T: Float, const KB: usize> SimdBody<T> for Rows<T, KB> {
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         // SAFETY: the caller's promise.
         unsafe {
-            if self.0.narrow && const { H::N < S::N } {
+            if const { KB > most_rows(S::REGISTERS) } {
+                unreachable!("there are no blocks of {KB} rows for this set");
+            } else if self.0.narrow && const { H::N < S::N } {
                 sweep::<H, KB>(self.0);
             } else {
                 sweep::<S, KB>(self.0);
@@ -337,7 +348,9 @@ impl<T: Float, const KB: usize> SimdBody<T> for DotRows<T, KB> {
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         // SAFETY: the caller's promise.
         unsafe {
-            if self.0.narrow && const { H::N < S::N } {
+            if const { KB > most_rows(S::REGISTERS) } {
+                unreachable!("there are no blocks of {KB} rows for this set");
+            } else if self.0.narrow && const { H::N < S::N } {
                 dots::<H, KB>(self.0);
             } else {
                 dots::<S, KB>(self.0);
