@@ -10,15 +10,17 @@
 //! gradient by the input is a convolution of the padded gradient; backward-weights has vectors of output channels
 //! (`conv_weight_channels`), or for few of them a dot product for each weight (`conv_weight`). 3x3 kernels with enough
 //! channels need a quarter of the multiplications in single precision (`winograd`), depthwise kernels take one plane at a time
-//! (`conv_depthwise`), rows that would leave vectors of pixels half empty take vectors of channels (`conv_channels`), and
-//! problems of a few rows skip all preparation (`conv_clipped`).
+//! (`conv_depthwise`), sizes for which it costs less take vectors of channels (`conv_channels`, `conv_cost`), and problems of a
+//! few rows skip all preparation (`conv_clipped`).
 
 use crate::element::{Float, compiled_here};
 use crate::isa::{self, Isa};
 use crate::par;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::{conv_channels, conv_clipped, conv_depthwise, conv_direct, conv_weight, conv_weight_channels, winograd};
+use crate::{
+    conv_channels, conv_clipped, conv_cost, conv_depthwise, conv_direct, conv_weight, conv_weight_channels, winograd,
+};
 
 /// The sizes of a two-dimensional convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,6 +249,12 @@ fn direct_way(g: &ConvGeometry) -> Way {
     }
 }
 
+/// Whether vectors of channels cost less than vectors of pixels. A kernel of one element with stride 1 is a matrix product.
+fn prefers_channels<T>(isa: Isa, g: &ConvGeometry) -> bool {
+    let product = g.kernel_h * g.kernel_w == 1 && g.stride == (1, 1);
+    conv_channels::fits::<T>(isa, g) && !product && conv_cost::channels::<T>(isa, g) < conv_cost::pixels::<T>(isa, g)
+}
+
 compiled_here! {
     trait ConvKernels for f32, f64 = {
         fn conv2d(geometry: &ConvGeometry, x: &[Self], w: &[Self], epilogue: Epilogue<Self>, y: &mut [Self]) = conv2d_of;
@@ -270,7 +278,7 @@ fn conv2d_of<T: Float>(geometry: &ConvGeometry, x: &[T], w: &[T], epilogue: Epil
     assert!(epilogue.bias.is_none_or(|b| b.len() == g.out_channels), "conv2d: a bias for each output channel");
     let isa = isa::isa_of::<T>();
     let way = match if some { way::<T>(g) } else { Way::Clipped } {
-        Way::Tiled if conv_channels::pays::<T>(isa, g) => Way::Channels,
+        Way::Tiled if prefers_channels::<T>(isa, g) => Way::Channels,
         way => way,
     };
     forward(g, x, w, epilogue, y, way, isa);
@@ -285,8 +293,8 @@ fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, 
                 forward(g, x, w, epilogue, y, direct_way(g), isa);
             }
         }
-        Way::Channels => conv_channels::conv2d(isa, g, x, w, epilogue, y),
-        Way::Tiled | Way::Winograd => conv_direct::conv2d(isa, g, x, w, epilogue, y),
+        Way::Channels if const { size_of::<T>() == 4 } => conv_channels::conv2d(isa, g, x, w, epilogue, y),
+        Way::Tiled | Way::Channels | Way::Winograd => conv_direct::conv2d(isa, g, x, w, epilogue, y),
     }
 }
 

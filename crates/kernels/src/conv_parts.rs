@@ -86,7 +86,7 @@ pub(crate) fn lanes<T>(isa: Isa) -> usize {
 
 impl Tiling {
     /// Vectors for a grid in planes of the given pitch; `direct` if the outputs lie in rows of a result of that width.
-    fn new<T>(isa: Isa, rows: usize, columns: usize, pitch: usize, direct: Option<usize>) -> Tiling {
+    pub(crate) fn new<T>(isa: Isa, rows: usize, columns: usize, pitch: usize, direct: Option<usize>) -> Tiling {
         let full = lanes::<T>(isa);
         let half = if isa == Isa::Portable { full } else { full / 2 };
         let length = (rows - 1) * pitch + columns;
@@ -123,6 +123,11 @@ impl Tiling {
             lanes,
             cost,
         }
+    }
+
+    /// What a tap costs, in products of full vectors.
+    pub(crate) fn products<T>(&self, isa: Isa) -> f64 {
+        self.cost as f64 / (32 * lanes::<T>(isa)) as f64
     }
 
     /// Elements of scratch memory for one channel of an image.

@@ -122,17 +122,26 @@ fn every_way_agrees_with_the_twin_on_each_set() {
 
 #[test]
 fn vectors_of_channels_agree_with_the_twin_on_each_set() {
-    for (h, w) in [(4, 4), (5, 6), (9, 7), (10, 10), (3, 13), (11, 25), (1, 8)] {
-        for (out, kernel, dilation) in
-            [(16, (3, 3), (1, 1)), (5, (1, 2), (1, 1)), (33, (2, 3), (1, 2)), (17, (1, 1), (1, 1))]
-        {
-            for stride in [(1, 1), (2, 2), (3, 2)] {
+    for (h, w) in [(4, 4), (5, 6), (9, 7), (10, 10), (3, 13), (11, 25), (1, 8), (7, 1), (9, 2)] {
+        for (out, kernel, dilation) in [
+            (16, (3, 3), (1, 1)),
+            (5, (1, 2), (1, 1)),
+            (33, (2, 3), (1, 2)),
+            (17, (1, 1), (1, 1)),
+            (70, (1, 1), (1, 1)),
+        ] {
+            for stride in [(1, 1), (2, 2), (3, 2), (1, 5)] {
                 for padding in [(0, 0, 0, 0), (1, 1, 1, 1), (0, 2, 3, 0)] {
-                    let g = ConvGeometry::new([3, 2, h, w], [out, 2, kernel.0, kernel.1], stride, padding, dilation, 1);
-                    let Some(g) = g.filter(|g| g.out_w >= 4) else { continue };
-                    for &isa in isa::available() {
-                        compare::<f32>(&g, Way::Channels, isa);
-                        compare::<f64>(&g, Way::Channels, isa);
+                    // With one image there are blocks of one vector.
+                    for (batch, groups) in [(3, 1), (1, 1), (2, 2)] {
+                        let (input, weight) = ([batch, 2 * groups, h, w], [out * groups, 2, kernel.0, kernel.1]);
+                        let g = ConvGeometry::new(input, weight, stride, padding, dilation, groups);
+                        for isa in isa::available().iter().copied().filter(|_| g.is_some()) {
+                            let g = g.expect("checked above");
+                            if conv_channels::fits::<f32>(isa, &g) {
+                                compare::<f32>(&g, Way::Channels, isa);
+                            }
+                        }
                     }
                 }
             }
@@ -181,10 +190,10 @@ fn vectors_hold_channels_where_rows_of_pixels_fill_them_badly() {
         // Rows of 10, 32, and 7; six channels fill no vector.
         (square(6, 14, 16, 5), true, true),
         (square(16, 34, 16, 3), false, false),
-        (square(16, 9, 32, 3), true, false),
+        (square(16, 9, 32, 3), true, true),
         (square(16, 14, 6, 5), false, false),
     ] {
-        let pays = |isa| conv_channels::pays::<f32>(isa, &g);
+        let pays = |isa| prefers_channels::<f32>(isa, &g);
         assert_eq!((pays(Isa::Avx512), pays(Isa::Avx2)), (avx512, avx2), "{g:?}");
     }
 }

@@ -12,6 +12,7 @@ pub mod class_loss;
 pub mod conv;
 mod conv_channels;
 mod conv_clipped;
+mod conv_cost;
 mod conv_depthwise;
 mod conv_direct;
 mod conv_parts;

@@ -69,13 +69,18 @@ pub fn for_each_range(n: usize, work_per_item: usize, f: impl Fn(Range<usize>) +
     ranges(n, work_per_item, &f);
 }
 
+/// The threads among which `n` items of so many operations are divided, of so many that there are.
+pub(crate) fn threads_for(n: usize, work_per_item: usize, threads: usize) -> usize {
+    let alone = n <= 1 || n.saturating_mul(work_per_item) < THRESHOLD;
+    if alone { 1 } else { threads.min(n) }
+}
+
 /// [`for_each_range`], compiled once: the body of a kernel is then too, instead of once for each way to start it.
 fn ranges(n: usize, work_per_item: usize, f: &(dyn Fn(Range<usize>) + Sync)) {
     if n == 0 {
         return;
     }
-    let alone = n == 1 || n.saturating_mul(work_per_item) < THRESHOLD || BUSY.get();
-    let parts = if alone { 1 } else { num_threads().min(n) };
+    let parts = if BUSY.get() { 1 } else { threads_for(n, work_per_item, num_threads()) };
     if parts < 2 || !together(parts, &|part| f(part * n / parts..(part + 1) * n / parts)) {
         f(0..n);
     }

@@ -4,7 +4,8 @@
 //! residues a and b that the taps of the kernel have modulo the stride. With stride 1 that is the image in a frame of zeros; with
 //! stride 2, up to four planes of a quarter of its size. An image that needs no frame is used where it is.
 //!
-//! The tricks: the frame is zeroed once for many images; rows are copied by whole vectors with the last one overlapping; planes of several KiB are a whole odd number of
+//! The tricks: the frame is zeroed once for many images; rows are copied by whole vectors with the last one overlapping, every second
+//! or third element of a row by shuffles of them; planes of several KiB are a whole odd number of
 //! cache lines apart, so that the same pixel of neighbouring channels does not fall into one set of the cache.
 
 use crate::element::Float;
@@ -136,24 +137,91 @@ impl<T: Float> SimdBody<T> for Fill<'_, T> {
                 for (b, &right) in p.columns.residues.iter().enumerate() {
                     let (columns, first_column) = p.columns.inside(right);
                     let at = (c * p.of_channel() + a * p.columns.residues.len() + b) * p.plane;
+                    let row = (c * p.rows.size + first_row) * p.columns.size;
                     // SAFETY: the caller's promise: the plane is inside of `to`, and so are the rows and columns in the image.
                     unsafe {
-                        let to = self.to.add(at);
-                        for i in rows.clone() {
-                            let row = (c * p.rows.size + first_row + (i - rows.start) * p.rows.stride) * p.columns.size;
-                            let (from, line) = (self.image.add(row + first_column), to.add(i * p.pitch));
-                            if p.columns.stride == 1 {
-                                copy::<S, H>(from, line.add(columns.start), columns.len());
-                            } else {
-                                for j in 0..columns.len() {
-                                    *line.add(columns.start + j) = *from.add(j * p.columns.stride);
-                                }
-                            }
+                        let line = Lines {
+                            from: self.image.add(row + first_column),
+                            from_line: p.rows.stride * p.columns.size,
+                            to: self.to.add(at + rows.start * p.pitch + columns.start),
+                            to_line: p.pitch,
+                            count: rows.len(),
+                        };
+                        let (n, stride) = (columns.len(), p.columns.stride);
+                        match stride {
+                            1 => line.each(
+                                #[inline(always)]
+                                |from, to| copy::<S, H>(from, to, n),
+                            ),
+                            2 if n >= H::N => line.each(
+                                #[inline(always)]
+                                |from, to| copy_strided::<S, H, 2>(from, to, n),
+                            ),
+                            3 if n >= H::N => line.each(
+                                #[inline(always)]
+                                |from, to| copy_strided::<S, H, 3>(from, to, n),
+                            ),
+                            _ => line.each(
+                                #[inline(always)]
+                                |from, to| (0..n).for_each(|j| *to.add(j) = *from.add(j * stride)),
+                            ),
                         }
                     }
                 }
             }
         }
+    }
+}
+
+/// Rows of an image and where they go.
+struct Lines<T> {
+    from: *const T,
+    from_line: usize,
+    to: *mut T,
+    to_line: usize,
+    count: usize,
+}
+
+impl<T> Lines<T> {
+    /// Calls `f(from, to)` for each row; a loop of its own for each way to copy one.
+    #[inline(always)]
+    fn each(&self, f: impl Fn(*const T, *mut T)) {
+        for i in 0..self.count {
+            f(self.from.wrapping_add(i * self.from_line), self.to.wrapping_add(i * self.to_line));
+        }
+    }
+}
+
+/// Copies every second or third element from `from` on, at least half a vector of them.
+#[inline(always)]
+pub(crate) unsafe fn copy_strided<S: Simd, H: Simd<T = S::T>, const STRIDE: usize>(
+    from: *const S::T,
+    to: *mut S::T,
+    n: usize,
+) {
+    // SAFETY: the caller's promise; nothing after the last element that is copied is read.
+    unsafe {
+        if n >= S::N {
+            for i in (0..n).step_by(S::N) {
+                let i = i.min(n - S::N);
+                S::store(to.add(i), strided::<S, STRIDE>(from.add(STRIDE * i)));
+            }
+        } else {
+            for i in [0, n - H::N] {
+                H::store(to.add(i), strided::<H, STRIDE>(from.add(STRIDE * i)));
+            }
+        }
+    }
+}
+
+/// A vector of every second or third element from `x` on.
+#[inline(always)]
+unsafe fn strided<S: Simd, const STRIDE: usize>(x: *const S::T) -> S::V {
+    const { assert!(STRIDE == 2 || STRIDE == 3) };
+    // SAFETY: the caller's promise; the last element that is read is the last one wanted.
+    unsafe {
+        let last = S::load_first(x.add((STRIDE - 1) * S::N), (S::N + 1).saturating_sub(STRIDE));
+        if STRIDE == 2 { S::unzip(S::load(x), last)[0] } else { S::third(S::load(x), S::load(x.add(S::N)), last) }
     }
 }
 
@@ -177,6 +245,41 @@ pub(crate) unsafe fn copy<S: Simd, H: Simd<T = S::T>>(from: *const S::T, to: *mu
         } else {
             for i in 0..n {
                 *to.add(i) = *from.add(i);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::available;
+
+    #[test]
+    fn planes_hold_what_the_plain_loop_says() {
+        // Images whose last row ends with the memory, of all widths around the lengths of vectors.
+        for (width, stride, before) in (1..70).flat_map(|w| (1..5).flat_map(move |s| [(w, s, 0), (w, s, 2)])) {
+            let (kernel, height) = (3.min(width + before), 3);
+            let axis = |size: usize| Axis::slid(size, before, kernel, 1, stride, (size + before - kernel) / stride + 1);
+            let planes = Planes::new(2, axis(height), axis(width), false);
+            let image: Vec<f32> = (0..2 * height * width).map(|i| i as f32 + 1.0).collect();
+            for &isa in available() {
+                let mut filled = vec![0.0; 2 * planes.channel()];
+                planes.fill(isa, 2, &image, &mut filled);
+                let (mut expected, pixel) =
+                    (vec![0.0; filled.len()], |size: usize, at: usize| at.checked_sub(before).filter(|&i| i < size));
+                for (c, i, j) in (0..2).flat_map(|c| {
+                    (0..stride * planes.rows.len)
+                        .flat_map(move |i| (0..stride * planes.columns.len).map(move |j| (c, i, j)))
+                }) {
+                    let planned = |axis: &Axis, at: usize| axis.residues.contains(&(at % stride));
+                    if let (Some(y), Some(x), true, true) =
+                        (pixel(height, i), pixel(width, j), planned(&planes.rows, i), planned(&planes.columns, j))
+                    {
+                        expected[c * planes.channel() + planes.tap(i, j)] = image[(c * height + y) * width + x];
+                    }
+                }
+                assert_eq!(filled, expected, "width {width}, stride {stride}, before {before}, {isa:?}");
             }
         }
     }

@@ -70,6 +70,21 @@ pub trait Simd: Copy + 'static {
             [Self::load(to.as_ptr()), Self::load(to.as_ptr().add(Self::N))]
         }
     }
+    /// Every third element of `a`, `b` and `c`, one after the other, from the first one of `a` on.
+    #[inline(always)]
+    unsafe fn third(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // SAFETY: as above.
+        unsafe {
+            let mut all = [<Self::T as Default>::default(); 48];
+            for (i, v) in [a, b, c].into_iter().enumerate() {
+                Self::store(all.as_mut_ptr().add(i * Self::N), v);
+            }
+            for i in 0..Self::N {
+                all[i] = all[3 * i];
+            }
+            Self::load(all.as_ptr())
+        }
+    }
     /// a * b + c, with one rounding where the set has it.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// a + b.
@@ -196,7 +211,7 @@ portable!(Portable64, f64, 2);
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86 {
     ($name:ident, $t:ty, $v:ty, $n:literal, $registers:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $fma:ident,
-     $add:ident, $max:ident, $mask:ty, |$from:ident, $to:ident| $range:expr, |$p:ident, $m:ident| $read:expr, $write:ident $(, $a:ident $b:ident, $unzip:expr, $zip:expr)?) => {
+     $add:ident, $max:ident, $mask:ty, |$from:ident, $to:ident| $range:expr, |$p:ident, $m:ident| $read:expr, $write:ident $(, $a:ident $b:ident $c:ident, $unzip:expr, $zip:expr, $third:expr)?) => {
         #[doc(hidden)]
         #[derive(Clone, Copy, Debug)]
         pub(crate) struct $name;
@@ -255,6 +270,11 @@ macro_rules! x86 {
                     // SAFETY: the set is enabled in the caller.
                     unsafe { $zip }
                 }
+                #[inline(always)]
+                unsafe fn third($a: Self::V, $b: Self::V, $c: Self::V) -> Self::V {
+                    // SAFETY: the set is enabled in the caller.
+                    unsafe { $third }
+                }
             )?
             #[inline(always)]
             unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
@@ -295,6 +315,9 @@ static ODD: [i32; 16] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 
 static FIRST: [i32; 16] = [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23];
 #[cfg(target_arch = "x86_64")]
 static LAST: [i32; 16] = [8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31];
+/// Places of every third element, modulo 16.
+#[cfg(target_arch = "x86_64")]
+static THIRDS: [i32; 16] = [0, 3, 6, 9, 12, 15, 2, 5, 8, 11, 14, 1, 4, 7, 10, 13];
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
@@ -323,6 +346,29 @@ unsafe fn zip8(a: __m256, b: __m256) -> [__m256; 2] {
     unsafe {
         let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
         [_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31)]
+    }
+}
+
+// No two of every third elements have the same place in their vectors, as 3 and the length have no common divisor: what is left
+// to do after two blends is to bring them into order.
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn third16(a: __m512, b: __m512, c: __m512) -> __m512 {
+    // SAFETY: the caller has the set enabled.
+    unsafe {
+        let all = _mm512_mask_blend_ps(0b0010_0100_1001_0010, _mm512_mask_blend_ps(0b0100_1001_0010_0100, a, b), c);
+        _mm512_permutexvar_ps(_mm512_loadu_si512(THIRDS.as_ptr().cast()), all)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn third8(a: __m256, b: __m256, c: __m256) -> __m256 {
+    // SAFETY: the caller has the set enabled.
+    unsafe {
+        let all = _mm256_blend_ps(_mm256_blend_ps(a, b, 0b1001_0010), c, 0b0010_0100);
+        _mm256_permutevar8x32_ps(all, _mm256_setr_epi32(0, 3, 6, 1, 4, 7, 2, 5))
     }
 }
 
@@ -360,9 +406,10 @@ x86!(
     |from, to| ((1u32 << to) - (1u32 << from)) as u16,
     |p, m| _mm512_maskz_loadu_ps(m, p),
     _mm512_mask_storeu_ps,
-    a b,
+    a b c,
     [chosen16(a, &EVEN, b), chosen16(a, &ODD, b)],
-    [chosen16(a, &FIRST, b), chosen16(a, &LAST, b)]
+    [chosen16(a, &FIRST, b), chosen16(a, &LAST, b)],
+    third16(a, b, c)
 );
 #[cfg(target_arch = "x86_64")]
 x86!(
@@ -382,9 +429,10 @@ x86!(
     |from, to| ((1u32 << to) - (1u32 << from)) as u8,
     |p, m| _mm256_maskz_loadu_ps(m, p),
     _mm256_mask_storeu_ps,
-    a b,
+    a b c,
     unzip8(a, b),
-    zip8(a, b)
+    zip8(a, b),
+    third8(a, b, c)
 );
 #[cfg(target_arch = "x86_64")]
 x86!(
@@ -404,9 +452,10 @@ x86!(
     |from, to| _mm256_andnot_si256(lanes32(from), lanes32(to)),
     |p, m| _mm256_maskload_ps(p, m),
     _mm256_maskstore_ps,
-    a b,
+    a b c,
     unzip8(a, b),
-    zip8(a, b)
+    zip8(a, b),
+    third8(a, b, c)
 );
 #[cfg(target_arch = "x86_64")]
 x86!(
@@ -445,9 +494,10 @@ x86!(
     |from, to| _mm256_castsi256_si128(_mm256_andnot_si256(lanes32(from), lanes32(to))),
     |p, m| _mm_maskload_ps(p, m),
     _mm_maskstore_ps,
-    a b,
+    a b c,
     [_mm_shuffle_ps(a, b, 0x88), _mm_shuffle_ps(a, b, 0xDD)],
-    [_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b)]
+    [_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b)],
+    _mm_permute_ps(_mm_blend_ps(_mm_blend_ps(a, b, 0b0100), c, 0b0010), 0b01_10_11_00)
 );
 #[cfg(target_arch = "x86_64")]
 x86!(
@@ -512,82 +562,4 @@ vectors!(f32, F32x16, F32x8Wide, F32x8, F32x4, Portable32);
 vectors!(f64, F64x4, F64x2, F64x4, F64x2, Portable64);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::isa::{available, with};
-
-    struct Probe;
-    impl SimdBody<f32> for Probe {
-        type Output = ();
-        #[inline(always)]
-        unsafe fn run<S: Simd<T = f32>, H: Simd<T = f32>>(self) {
-            // SAFETY: the set is enabled here, and the pointers stay inside of the arrays.
-            unsafe {
-                probe::<S>();
-                probe::<H>();
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn probe<S: Simd<T = f32>>() {
-        let x: [f32; 16] = std::array::from_fn(|i| i as f32 + 1.0);
-        let mut y = [0.0f32; 16];
-        // SAFETY: as in the caller; no vector has more than 16 elements.
-        unsafe {
-            for from in 0..=S::N {
-                for to in from..=S::N {
-                    let (mask, mut z) = (S::mask(from, to), [-1.0f32; 16]);
-                    S::store(y.as_mut_ptr(), S::load_where(x.as_ptr(), mask));
-                    S::store_where(z.as_mut_ptr(), mask, S::load(x.as_ptr()));
-                    for i in 0..S::N {
-                        let inside = (from..to).contains(&i);
-                        assert_eq!((y[i], z[i]), if inside { (x[i], x[i]) } else { (0.0, -1.0) });
-                    }
-                }
-            }
-            for n in 0..=S::N {
-                S::store(y.as_mut_ptr(), S::load_first(x.as_ptr(), n));
-                assert!((0..S::N).all(|i| y[i] == if i < n { x[i] } else { 0.0 }));
-                assert_eq!(S::sum(S::load_first(x.as_ptr(), n)), (n * (n + 1) / 2) as f32);
-            }
-            let v = S::fma(S::splat(2.0), S::load(x.as_ptr()), S::add(S::zero(), S::splat(1.0)));
-            S::store(y.as_mut_ptr(), v);
-        }
-        assert!((0..S::N).all(|i| y[i] == 2.0 * x[i] + 1.0));
-        for (v, expected) in [(-0.0, 0.0), (-1.0, 0.0), (2.0, 2.0), (f32::NEG_INFINITY, 0.0), (f32::NAN, f32::NAN)] {
-            // SAFETY: as above.
-            unsafe { S::store(y.as_mut_ptr(), S::relu(S::splat(v))) };
-            assert!(
-                y[..S::N]
-                    .iter()
-                    .all(|y| y.is_nan() == v.is_nan() && (v.is_nan() || y.to_bits() == f32::to_bits(expected)))
-            );
-        }
-        // SAFETY: as above.
-        unsafe {
-            let (a, b) = (S::load(x.as_ptr()), S::add(S::splat(16.0), S::load(x.as_ptr())));
-            let [even, odd] = S::unzip(a, b);
-            for (v, first) in [(even, 0), (odd, 1)] {
-                S::store(y.as_mut_ptr(), v);
-                let at = |i: usize| if i < S::N { x[i] } else { 16.0 + x[i - S::N] };
-                assert!((0..S::N).all(|i| y[i] == at(2 * i + first)));
-            }
-            for (v, w) in S::zip(even, odd).into_iter().zip([a, b]) {
-                let mut z = [0.0f32; 16];
-                S::store(y.as_mut_ptr(), v);
-                S::store(z.as_mut_ptr(), w);
-                assert_eq!(y[..S::N], z[..S::N]);
-            }
-        }
-    }
-
-    #[test]
-    fn operations_agree_on_each_set() {
-        for &isa in available() {
-            // SAFETY: the set is available.
-            unsafe { f32::simd(isa, Probe) };
-            assert_eq!(with(isa, crate::isa::isa), isa);
-        }
-    }
-}
+mod tests;

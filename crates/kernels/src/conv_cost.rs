@@ -1,0 +1,108 @@
+//! What the two direct ways of a forward convolution cost, so that the cheaper one is taken.
+//!
+//! The unit is a multiply-add of two vectors. The figures were fitted to the times of 120 random convolutions on Zen 5 with AVX-512, both
+//! ways; what they choose there took 1 to 4 % more than the faster way in the geometric mean.
+
+use crate::conv::ConvGeometry;
+use crate::conv_parts::{Tiling, lanes};
+use crate::isa::Isa;
+use crate::{conv_channels, par};
+
+/// The threads that are assumed: the ways add in different orders, and a result must not depend on how many there are.
+const ASSUMED: usize = 2;
+/// Copying a row of an image into a plane, and each vector of it.
+const ROW: f64 = 6.0;
+const VECTOR: f64 = 11.0;
+/// A vector of which only every second or third element belongs there, and each element for larger strides.
+const STRIDED: f64 = 15.0;
+const ELEMENT: f64 = 5.0;
+/// Bringing a vector of results to another place than that of the sums.
+const SPREAD: f64 = 9.0;
+/// Transposing a vector of results.
+const TRANSPOSED: f64 = 16.0;
+/// What a weight costs before the first image, for vectors of pixels and for vectors of channels.
+const WEIGHT: (f64, f64) = (3.0, 1.0);
+/// Starting threads.
+const THREADS: f64 = 9000.0;
+/// What vectors of pixels cost more to begin with: offsets, parts and bands.
+const PARTS: f64 = 2000.0;
+
+/// The images that the busiest thread has, in parts if an image is divided into `items`, and what starting threads costs.
+fn images(g: &ConvGeometry, items: usize) -> (f64, f64) {
+    let all = g.batch.saturating_mul(items);
+    let threads = par::threads_for(all, g.work() / items, ASSUMED);
+    (all.div_ceil(threads) as f64 / items as f64, if threads > 1 { THREADS } else { 0.0 })
+}
+
+/// The planes of a channel, one for each residue of the stride that the kernel meets, along one axis.
+fn residues(kernel: usize, stride: usize, dilation: usize) -> usize {
+    let (mut a, mut b) = (stride, dilation);
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    kernel.min(stride / a)
+}
+
+/// Filling the planes of an image for vectors of pixels (`split` by the stride) or of channels.
+fn filling(g: &ConvGeometry, full: usize, split: bool) -> f64 {
+    let none = g.padding == (0, 0, 0, 0);
+    if none && (!split || g.stride == (1, 1)) {
+        return 0.0;
+    }
+    let (rows, row) = if split {
+        let columns = g.out_w + (g.kernel_w - 1) * g.dilation.1 / g.stride.1;
+        let row = match g.stride.1 {
+            1 => ROW + columns.min(g.in_w).div_ceil(full) as f64 * VECTOR,
+            2 | 3 => ROW + columns.div_ceil(full) as f64 * STRIDED,
+            _ => columns as f64 * ELEMENT,
+        };
+        let (down, right) =
+            (residues(g.kernel_h, g.stride.0, g.dilation.0), residues(g.kernel_w, g.stride.1, g.dilation.1));
+        (down * right * (g.out_h + (g.kernel_h - 1) * g.dilation.0 / g.stride.0).min(g.in_h.div_ceil(g.stride.0)), row)
+    } else {
+        let reach = (g.out_h - 1) * g.stride.0 + 1 + (g.kernel_h - 1) * g.dilation.0;
+        (reach.min(g.in_h), ROW + g.in_w.div_ceil(full) as f64 * VECTOR)
+    };
+    (g.in_channels * rows) as f64 * row
+}
+
+/// The cost of `conv_direct`: vectors of pixels.
+pub(crate) fn pixels<T>(isa: Isa, g: &ConvGeometry) -> f64 {
+    let (full, outputs) = (lanes::<T>(isa), g.group_out());
+    let whole = g.stride == (1, 1) && g.padding == (0, 0, 0, 0);
+    let pitch = if whole { g.in_w } else { g.out_w + (g.kernel_w - 1) * g.dilation.1 / g.stride.1 };
+    let tiling = Tiling::new::<T>(isa, g.out_h, g.out_w, pitch, Some(g.out_w));
+    let taps = (g.group_in() * g.kernel_h * g.kernel_w) as f64;
+    // A single row uses its loads less than others.
+    let rows = g.groups as f64 * (outputs as f64 + 0.6 * (outputs % 2) as f64);
+    let results = (g.out_channels * g.out_h * g.out_w) as f64 / full as f64;
+    let spread = if tiling.scratch.is_some() { SPREAD * results } else { 0.0 };
+    let (images, start) = images(g, g.groups * outputs.div_ceil(8));
+    images * (rows * taps * tiling.products::<T>(isa) + spread)
+        + images.max(1.0) * filling(g, full, true)
+        + taps * g.out_channels as f64 * WEIGHT.0
+        + PARTS
+        + start
+}
+
+/// The cost of `conv_channels`.
+pub(crate) fn channels<T>(isa: Isa, g: &ConvGeometry) -> f64 {
+    let (full, all) = (lanes::<T>(isa), g.out_h * g.out_w);
+    let vectors = g.group_out().div_ceil(full);
+    let wide = if conv_channels::block::<T>(isa, g, ASSUMED) > full { vectors / 2 } else { 0 };
+    let tiles = |wide: bool, one: f64| {
+        let run = conv_channels::run(isa, g, wide);
+        let pointers = conv_channels::pointers(isa, wide, run, all / run);
+        (all / run).div_ceil(pointers) as f64 * ((pointers * run) as f64 * one + 1.0)
+    };
+    let (pairs, rest) = (wide as f64, (vectors - 2 * wide) as f64);
+    // A single vector of channels is short of loads.
+    let products = if wide > 0 { pairs * tiles(true, 2.0) } else { 0.0 }
+        + if rest > 0.0 { rest * tiles(false, 1.15) } else { 0.0 };
+    let taps = (g.group_in() * g.kernel_h * g.kernel_w) as f64;
+    let (images, start) = images(g, g.groups * (vectors - wide));
+    images * g.groups as f64 * (taps * products + TRANSPOSED * (vectors * all) as f64)
+        + images.max(1.0) * filling(g, full, false)
+        + taps * g.out_channels as f64 * WEIGHT.1
+        + start
+}
