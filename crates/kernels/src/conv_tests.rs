@@ -173,6 +173,11 @@ fn weights_by_vectors_of_channels_agree_with_the_twin_on_each_set() {
     all.push(square([3, 230, 4, 3], 33, 3, 1, 1, 1));
     all.push(square([2, 60, 4, 5], 150, 5, 3, 2, 1));
     all.push(square([2, 14, 32, 32], 18, 1, 1, 0, 2));
+    // Few images: bands of rows, with and without copies, and parts of spans and of runs.
+    all.push(square([1, 6, 61, 50], 20, 3, 1, 1, 1));
+    all.push(square([2, 8, 63, 60], 24, 5, 2, 2, 2));
+    all.push(square([1, 17, 60, 51], 33, 1, 1, 0, 1));
+    all.push(square([1, 96, 9, 8], 40, 3, 1, 1, 1));
     for g in &all {
         for &isa in isa::available() {
             check::<f32>(g, isa);
@@ -242,6 +247,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
     for g in [
         geometry([16, 6, 14, 14], 16, (5, 5), (1, 1), (0, 0, 0, 0), (1, 1), 1),
         geometry([1, 32, 32, 32], 32, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
+        geometry([1, 16, 40, 50], 16, (3, 3), (2, 1), (1, 1, 1, 1), (1, 2), 1),
         geometry([3, 32, 32, 32], 32, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 2),
         geometry([33, 64, 16, 16], 64, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 64),
         geometry([37, 8, 32, 32], 40, (3, 5), (3, 4), (0, 0, 1, 1), (1, 1), 1),

@@ -5,7 +5,7 @@
 //! The tricks: the sums of some taps and one or two vectors of channels stay in registers while pixels run by; a pixel of the
 //! input is broadcast from where it lies, so strides cost nothing and rows have no ends to be masked. The gradient is brought into
 //! the order `[pixel][channel]` a few KiB at a time and used from the first-level cache by all taps. Where there are few weights the
-//! images are divided too, in a number of parts that follows from the sizes alone, so sums do not depend on the threads.
+//! images or their rows are divided too, in a number of parts that follows from the sizes alone, so sums do not depend on the threads.
 
 use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
@@ -53,9 +53,10 @@ struct Source<'a, T> {
     line: usize,
 }
 
-/// The work: chunks of images, spans of input channels, runs of blocks of output channels.
+/// The work: chunks of images, bands of rows, spans of input channels, runs of blocks of output channels.
 struct Pieces {
     chunks: usize,
+    bands: usize,
     /// Input channels of a span, and how many spans there are.
     span: usize,
     spans: usize,
@@ -77,17 +78,26 @@ impl Pieces {
         let elements = |bytes: usize| bytes / size_of::<T>();
         let most = elements(INPUT_BYTES) / planes.channel();
         let most = most.min(elements(SUM_BYTES) / (block * kernel)).max(1);
-        let span = g.group_in().div_ceil(g.group_in().div_ceil(most));
-        let height = height(isa, span * kernel);
-        let block_sums = (span * kernel).next_multiple_of(height) * block;
+        let mut span = g.group_in().div_ceil(g.group_in().div_ceil(most));
         let blocks = g.group_out().div_ceil(block);
-        let run = blocks.div_ceil(blocks.div_ceil((elements(SUM_BYTES) / block_sums).max(1)));
-        let (spans, runs) = (g.group_in().div_ceil(span), blocks.div_ceil(run));
-        let (sums, run) = (run * block_sums, run * block);
-        let items = g.groups * spans * runs;
-        let work = g.work().saturating_mul(g.batch) / items;
-        let chunks = ITEMS.div_ceil(items).min(work / ITEM_WORK).clamp(1, g.batch);
-        Pieces { chunks, span, spans, block, run, runs, block_sums, sums, height }
+        let block_sums = |span: usize| (span * kernel).next_multiple_of(height(isa, span * kernel)) * block;
+        let mut run = blocks.div_ceil(blocks.div_ceil((elements(SUM_BYTES) / block_sums(span)).max(1)));
+        // Images are divided first. Where they are too few, so are the blocks, which costs copies of the input, then spans, which
+        // costs transposes of the gradient, or rows, which costs sums to be added up.
+        let items = |span: usize, run: usize| g.groups * g.group_in().div_ceil(span) * blocks.div_ceil(run);
+        let wanted = ITEMS.min(g.work().saturating_mul(g.batch) / ITEM_WORK);
+        let lack = |span: usize, run: usize| wanted.div_ceil(items(span, run) * g.batch).max(1);
+        if planes.in_place || planes.channel() < 4 * kernel * g.group_out() {
+            run = run.div_ceil(lack(span, run));
+        }
+        if g.out_h * g.out_w < g.group_in() * kernel {
+            span = span.div_ceil(lack(span, run));
+        }
+        let bands = lack(span, run).min(g.out_h);
+        let chunks = wanted.div_ceil(items(span, run) * bands).clamp(1, g.batch);
+        let (spans, runs, block_sums) = (g.group_in().div_ceil(span), blocks.div_ceil(run), block_sums(span));
+        let (sums, run, height) = (run * block_sums, run * block, height(isa, span * kernel));
+        Pieces { chunks, bands, span, spans, block, run, runs, block_sums, sums, height }
     }
 
     /// The input channels and the output channels of an item, counted in all groups.
@@ -110,17 +120,20 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
     let source = Source { planes: &planes, x, step: g.stride.1, line: g.stride.0 * planes.pitch };
     let pieces = Pieces::new::<T>(isa, g, &planes);
     let items = g.groups * pieces.spans * pieces.runs;
-    let work = g.work().saturating_mul(g.batch) / items / pieces.chunks;
-    let mut partial = Buffer::unfilled(pieces.chunks * items * pieces.sums);
+    let parts = pieces.chunks * pieces.bands;
+    let work = g.work().saturating_mul(g.batch) / items / parts;
+    let mut partial = Buffer::unfilled(parts * items * pieces.sums);
     par::for_each_chunk(partial.make_mut(), pieces.sums, work, |item, sums| {
-        let (chunk, item) = (item / items, item % items);
+        let (part, item) = (item / items, item % items);
+        let (chunk, band) = (part / pieces.bands, part % pieces.bands);
         let images = chunk * g.batch / pieces.chunks..(chunk + 1) * g.batch / pieces.chunks;
-        sum(isa, g, &source, gy, &pieces, images, item, sums);
+        let rows = band * g.out_h / pieces.bands..(band + 1) * g.out_h / pieces.bands;
+        sum(isa, g, &source, gy, &pieces, (images, rows), item, sums);
     });
     add_up(isa, g, &pieces, partial.make_mut(), gw);
 }
 
-/// Sums for some images, input channels and output channels: `sums[block][tap][channel]`.
+/// Sums for some images, rows, input channels and output channels: `sums[block][tap][channel]`.
 #[allow(clippy::too_many_arguments)]
 fn sum<T: Float>(
     isa: Isa,
@@ -128,18 +141,22 @@ fn sum<T: Float>(
     source: &Source<T>,
     gy: &[T],
     pieces: &Pieces,
-    images: Range<usize>,
+    (images, rows): (Range<usize>, Range<usize>),
     item: usize,
     sums: &mut [T],
 ) {
-    let (planes, kernel, full) = (source.planes, g.kernel_h * g.kernel_w, lanes::<T>(isa));
+    let (kernel, full) = (g.kernel_h * g.kernel_w, lanes::<T>(isa));
     let (channels, outputs) = pieces.item(g, item);
     let (out, image) = (g.out_h * g.out_w, g.in_channels * g.in_h * g.in_w);
+    // Copies are of the rows that these outputs see.
+    let banded = source.planes.of_rows(rows.start * g.stride.0, (g.out_h - rows.len()) * g.stride.0);
+    let planes = banded.as_ref().unwrap_or(source.planes);
+    let first_row = if planes.in_place { 0 } else { rows.start };
     // Some images, or some rows of one.
     let pixels = GRADIENT_BYTES / size_of::<T>() / pieces.block;
-    let lines = (pixels / g.out_w).clamp(1, g.out_h);
+    let lines = (pixels / g.out_w).clamp(1, rows.len());
     let copied_image = if planes.in_place { image } else { channels.len() * planes.channel() };
-    let mut together = if lines == g.out_h { (pixels / out).clamp(1, images.len()) } else { 1 };
+    let mut together = if lines == rows.len() { (pixels / (lines * g.out_w)).clamp(1, images.len()) } else { 1 };
     if !planes.in_place {
         together = together.min((INPUT_BYTES / size_of::<T>() / copied_image).max(1));
     }
@@ -169,8 +186,8 @@ fn sum<T: Float>(
         for (start, sums) in outputs.clone().step_by(pieces.block).zip(sums.chunks_exact_mut(pieces.block_sums)) {
             let width = pieces.block.min(outputs.end - start);
             let block = width.next_multiple_of(full);
-            for row in (0..g.out_h).step_by(lines) {
-                let lines = lines.min(g.out_h - row);
+            for row in rows.clone().step_by(lines) {
+                let lines = lines.min(rows.end - row);
                 let pixels = lines * g.out_w;
                 for (i, to) in turned.chunks_exact_mut(pixels * block).take(count).enumerate() {
                     let from = &gy[((first + i) * g.out_channels + start) * out + row * g.out_w..];
@@ -180,7 +197,7 @@ fn sum<T: Float>(
                 let (lines, columns) = if merged { (1, pixels) } else { (lines, g.out_w) };
                 assert!(sums.len() >= offsets.len() * block, "there is a sum for each tap and channel");
                 let tiles = Tiles {
-                    x: x[row * source.line..].as_ptr(),
+                    x: x[(row - first_row) * source.line..].as_ptr(),
                     image: copied_image,
                     line: source.line,
                     step: source.step,
@@ -203,11 +220,11 @@ fn sum<T: Float>(
 fn add_up<T: Float>(isa: Isa, g: &ConvGeometry, pieces: &Pieces, partial: &mut [T], gw: &mut [T]) {
     let kernel = g.kernel_h * g.kernel_w;
     let (taps, full) = (g.group_in() * kernel, lanes::<T>(isa));
-    let (total, others) = partial.split_at_mut(partial.len() / pieces.chunks);
+    let (total, others) = partial.split_at_mut(partial.len() / (pieces.chunks * pieces.bands));
     assert_eq!(gw.len(), g.out_channels * taps, "the result has its size");
     let len = total.len();
     let gw = Shared(gw.as_mut_ptr());
-    par::for_each_chunk(total, pieces.block_sums, pieces.chunks * pieces.block_sums, |block, sums| {
+    par::for_each_chunk(total, pieces.block_sums, pieces.chunks * pieces.bands * pieces.block_sums, |block, sums| {
         let (channels, outputs) = pieces.item(g, block * pieces.block_sums / pieces.sums);
         let start = outputs.start + block % (pieces.sums / pieces.block_sums) * pieces.block;
         // The last run may have fewer blocks.

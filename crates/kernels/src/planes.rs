@@ -92,6 +92,18 @@ impl Planes {
         Planes { channels, rows, columns, pitch, plane, in_place }
     }
 
+    /// Planes without some of the first rows and so many rows in all, both multiples of the stride; None if that is all of them
+    /// or the image serves as its planes.
+    pub(crate) fn of_rows(&self, first: usize, fewer: usize) -> Option<Planes> {
+        if self.in_place || fewer == 0 {
+            return None;
+        }
+        let mut rows = self.rows.clone();
+        rows.before -= first as isize;
+        rows.len -= fewer / rows.stride;
+        Some(Planes::new(self.channels, rows, self.columns.clone(), false))
+    }
+
     /// Planes of one channel.
     pub(crate) fn of_channel(&self) -> usize {
         self.rows.residues.len() * self.columns.residues.len()
