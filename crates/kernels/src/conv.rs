@@ -10,8 +10,9 @@
 //! gradient by the input is a convolution of the padded gradient; backward-weights has vectors of output channels
 //! (`conv_weight_channels`), or for few of them a dot product for each weight (`conv_weight`). 3x3 kernels with enough
 //! channels need a quarter of the multiplications in single precision (`winograd`), depthwise kernels take one plane at a time
-//! (`conv_depthwise`), sizes for which it costs less take vectors of channels (`conv_channels`, `conv_cost`), and problems of a
-//! few rows skip all preparation (`conv_clipped`).
+//! (`conv_depthwise`), sizes for which it costs less take vectors of channels (`conv_channels`, `conv_cost`), backward-data
+//! also those or a matrix product whose results are added up (`conv_input_channels`, `conv_input_columns`, `conv_input_cost`), and
+//! problems of a few rows skip all preparation (`conv_clipped`).
 
 use crate::element::{Float, compiled_here};
 use crate::isa::{self, Isa};
@@ -19,7 +20,8 @@ use crate::par;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::{
-    conv_channels, conv_clipped, conv_cost, conv_depthwise, conv_direct, conv_weight, conv_weight_channels, winograd,
+    conv_channels, conv_clipped, conv_cost, conv_depthwise, conv_direct, conv_input_channels, conv_input_columns,
+    conv_input_cost, conv_weight, conv_weight_channels, winograd,
 };
 
 /// The sizes of a two-dimensional convolution.
@@ -168,13 +170,15 @@ impl<T> Epilogue<'_, T> {
 
 /// How a convolution is computed; which one is best follows from the geometry alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     /// Loops over rows, clipped to the image: a small problem, or one whose padded copy would be huge.
     Clipped,
     /// Tiles over prepared planes.
     Tiled,
-    /// The same with vectors of channels instead of pixels; forward only.
+    /// The same with vectors of channels instead of pixels; single precision only.
     Channels,
+    /// A matrix product whose results are added to where they belong; backward-data in single precision only.
+    Columns,
     /// A plane at a time: each channel has a kernel of its own.
     Depthwise,
     /// Winograd's minimal filtering, single precision only.
@@ -294,7 +298,7 @@ fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, 
             }
         }
         Way::Channels if const { size_of::<T>() == 4 } => conv_channels::conv2d(isa, g, x, w, epilogue, y),
-        Way::Tiled | Way::Channels | Way::Winograd => conv_direct::conv2d(isa, g, x, w, epilogue, y),
+        Way::Tiled | Way::Channels | Way::Columns | Way::Winograd => conv_direct::conv2d(isa, g, x, w, epilogue, y),
     }
 }
 
@@ -308,7 +312,12 @@ pub fn conv2d_input<T: Float>(geometry: &ConvGeometry, w: &[T], gy: &[T], gx: &m
 
 fn conv2d_input_of<T: Float>(geometry: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
     let some = geometry.check("conv2d_input", gx.len(), w.len(), gy.len());
-    input(geometry, w, gy, gx, if some { way::<T>(geometry) } else { Way::Clipped }, isa::isa_of::<T>());
+    let isa = isa::isa_of::<T>();
+    let way = match if some { way::<T>(geometry) } else { Way::Clipped } {
+        Way::Tiled => conv_input_cost::way::<T>(isa, geometry),
+        way => way,
+    };
+    input(geometry, w, gy, gx, way, isa);
 }
 
 fn input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T], way: Way, isa: Isa) {
@@ -320,7 +329,9 @@ fn input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T], way: Way, 
                 input(g, w, gy, gx, direct_way(g), isa);
             }
         }
-        Way::Tiled | Way::Channels | Way::Winograd => conv_direct::conv2d_input(isa, g, w, gy, gx),
+        Way::Channels if const { size_of::<T>() == 4 } => conv_input_channels::conv2d_input(isa, g, w, gy, gx),
+        Way::Columns if const { size_of::<T>() == 4 } => conv_input_columns::conv2d_input(isa, g, w, gy, gx),
+        Way::Tiled | Way::Channels | Way::Columns | Way::Winograd => conv_direct::conv2d_input(isa, g, w, gy, gx),
     }
 }
 
@@ -352,7 +363,7 @@ fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way,
             }
         }
         Way::Channels => conv_weight_channels::conv2d_weight(isa, g, x, gy, gw),
-        Way::Tiled | Way::Winograd => conv_weight::conv2d_weight(isa, g, x, gy, gw),
+        Way::Tiled | Way::Columns | Way::Winograd => conv_weight::conv2d_weight(isa, g, x, gy, gw),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::planes::{Axis, Planes};
 use crate::transpose::{transpose, transpose_to};
 
 /// The fewest pointers of a tile, and the most: there are registers for them, and for the sums of two vectors each.
-const FEWEST: usize = 4;
+pub(crate) const FEWEST: usize = 4;
 fn most(isa: Isa, wide: bool) -> usize {
     if wide && isa != Isa::Avx512 { 6 } else { 10 }
 }
@@ -61,8 +61,10 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
     let (taps, outputs) = (g.group_in() * kernel, g.group_out());
     let blocks = outputs.div_ceil(block);
     // Those of the other channels follow at a distance, without a division each.
-    let mut offsets = Buffer::unfilled(taps + out);
+    let mut offsets = Buffer::unfilled(taps + 2 * out);
     let (tap_offsets, pixel_offsets) = offsets.make_mut().split_at_mut(taps);
+    let (pixel_offsets, places) = pixel_offsets.split_at_mut(out);
+    places.iter_mut().zip(0..).for_each(|(place, i)| *place = i);
     for t in 0..taps {
         tap_offsets[t] = match t.checked_sub(kernel) {
             Some(before) => tap_offsets[before] + planes.channel() as i64,
@@ -110,11 +112,13 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
                 planes.fill(isa, planes.channels, source, copy.make_mut());
                 held = group;
             }
-            let sweep = Sweep {
+            let all = Sweep {
                 x: if planes.in_place { source } else { &copy[..] }.as_ptr(),
                 taps: &offsets[..taps],
-                pixels: &offsets[taps..],
-                w: packed[weights..].as_ptr(),
+                pixels: &offsets[taps..taps + out],
+                places: &offsets[taps + out..],
+                start: packed[weights..].as_ptr(),
+                w: packed[weights + block..].as_ptr(),
                 y: results.as_mut_ptr(),
                 isa,
                 run: run(isa, g, block > full),
@@ -123,7 +127,7 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
             };
             // SAFETY: the set comes from detection. Each tap of each result is inside of the planes, the packed weights
             // hold a vector for the bias and each tap, and there is room for a block of each result.
-            unsafe { T::simd(isa, sweep) };
+            unsafe { sweep(all) };
             // SAFETY: the planes of these channels of this image belong to this item.
             unsafe {
                 let to = y.get().add((n * g.out_channels + start) * out);
@@ -134,19 +138,33 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
 }
 
 /// All pixels of an image, for one block of channels.
-struct Sweep<'a, T> {
-    x: *const T,
+pub(crate) struct Sweep<'a, T> {
+    pub(crate) x: *const T,
     /// Offsets in x.
-    taps: &'a [i64],
-    pixels: &'a [i64],
-    w: *const T,
-    y: *mut T,
-    isa: Isa,
+    pub(crate) taps: &'a [i64],
+    pub(crate) pixels: &'a [i64],
+    /// Which places of y the pixels have.
+    pub(crate) places: &'a [i64],
+    /// What the sums of a pixel begin with.
+    pub(crate) start: *const T,
+    pub(crate) w: *const T,
+    pub(crate) y: *mut T,
+    pub(crate) isa: Isa,
     /// Neighbouring pixels that share a pointer.
-    run: usize,
+    pub(crate) run: usize,
     /// Whether a block is two vectors.
-    wide: bool,
-    relu: bool,
+    pub(crate) wide: bool,
+    pub(crate) relu: bool,
+}
+
+/// Computes all pixels; one function for all that need it.
+///
+/// # Safety
+/// The machine has the set; each tap of each pixel can be read, and each place written.
+#[inline(never)]
+pub(crate) unsafe fn sweep<T: Float>(s: Sweep<'_, T>) {
+    // SAFETY: the caller's promise.
+    unsafe { T::simd(s.isa, s) }
 }
 
 impl<T: Float> SimdBody<T> for Sweep<'_, T> {
@@ -225,16 +243,15 @@ unsafe fn tile<S: Simd, const P: usize, const R: usize, const VB: usize>(s: &Swe
         }
         let mut acc = [[[S::zero(); VB]; R]; P];
         for v in 0..VB {
-            let bias = S::load(s.w.add(v * S::N));
+            let start = S::load(s.start.add(v * S::N));
             for p in 0..P {
                 for r in 0..R {
-                    acc[p][r][v] = bias;
+                    acc[p][r][v] = start;
                 }
             }
         }
         let mut w = s.w;
         for &tap in s.taps {
-            w = w.add(VB * S::N);
             let mut b = [S::zero(); VB];
             for v in 0..VB {
                 b[v] = S::load(w.add(v * S::N));
@@ -247,12 +264,15 @@ unsafe fn tile<S: Simd, const P: usize, const R: usize, const VB: usize>(s: &Swe
                     }
                 }
             }
+            w = w.add(VB * S::N);
         }
         for p in 0..P {
             for r in 0..R {
+                let place = *s.places.get_unchecked(first + p * R + r) as isize;
+                let y = s.y.wrapping_offset(place * (VB * S::N) as isize);
                 for v in 0..VB {
                     let sum = if s.relu { S::relu(acc[p][r][v]) } else { acc[p][r][v] };
-                    S::store(s.y.add(((first + p * R + r) * VB + v) * S::N), sum);
+                    S::store(y.add(v * S::N), sum);
                 }
             }
         }

@@ -94,17 +94,17 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
 }
 
 /// One residue of positions along an axis of the input.
-struct Residue {
+pub(crate) struct Residue {
     /// First position in the input, and how many there are.
-    first: usize,
-    count: usize,
+    pub(crate) first: usize,
+    pub(crate) count: usize,
     /// The first position in steps of the stride from the start of the padding.
-    step: usize,
-    residue: usize,
+    pub(crate) step: usize,
+    pub(crate) residue: usize,
 }
 
 /// The residues along an axis of the input that hold any position.
-fn residues(size: usize, before: usize, stride: usize) -> Vec<Residue> {
+pub(crate) fn residues(size: usize, before: usize, stride: usize) -> Vec<Residue> {
     let all = (0..stride.min(size)).map(|first| {
         let count = (size - first).div_ceil(stride);
         Residue { first, count, step: (first + before) / stride, residue: (first + before) % stride }
@@ -121,17 +121,27 @@ fn gradient_axis(all: &[Residue], reach: usize, out: usize) -> (Axis, usize) {
     (Axis { size: out, before, stride: 1, residues: vec![0], len: high - low + reach }, low)
 }
 
+/// The planes of the gradient that the residues read, and the lowest step down and right.
+pub(crate) fn gradient_planes(
+    g: &ConvGeometry,
+    down: &[Residue],
+    right: &[Residue],
+    may_be_in_place: bool,
+) -> (Planes, (usize, usize)) {
+    let (rows, low_h) = gradient_axis(down, (g.kernel_h - 1) * g.dilation.0 / g.stride.0, g.out_h);
+    let (columns, low_w) = gradient_axis(right, (g.kernel_w - 1) * g.dilation.1 / g.stride.1, g.out_w);
+    (Planes::new(g.out_channels, rows, columns, may_be_in_place), (low_h, low_w))
+}
+
 /// [`crate::conv::conv2d_input`] for a geometry with something to compute.
 pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
     let (down, right) = (residues(g.in_h, g.padding.0, g.stride.0), residues(g.in_w, g.padding.2, g.stride.1));
     let (kernel_h, kernel_w) = (g.kernel_h, g.kernel_w);
     let reach_h = (kernel_h - 1) * g.dilation.0 / g.stride.0;
     let reach_w = (kernel_w - 1) * g.dilation.1 / g.stride.1;
-    let (rows, low_h) = gradient_axis(&down, reach_h, g.out_h);
-    let (columns, low_w) = gradient_axis(&right, reach_w, g.out_w);
     let unit = g.stride == (1, 1);
     let enough = unit && (g.in_h - 1) * g.out_w + g.in_w >= lanes::<T>(isa);
-    let planes = Planes::new(g.out_channels, rows, columns, enough);
+    let (planes, (low_h, low_w)) = gradient_planes(g, &down, &right, enough);
     let inside = planes.rows.inside(0).0;
     let mut parts = Vec::with_capacity(down.len() * right.len());
     for a in &down {

@@ -150,6 +150,46 @@ fn vectors_of_channels_agree_with_the_twin_on_each_set() {
 }
 
 #[test]
+fn gradients_by_channels_and_by_columns_agree_with_the_twin_on_each_set() {
+    let mut all = geometries();
+    // Blocks of two vectors and one, several bands, parts of fewer pixels than a tile, taps that see only padding.
+    all.push(geometry([1, 40, 40, 33], 3, (3, 3), (1, 1), (2, 2, 2, 2), (2, 2), 1));
+    all.push(geometry([2, 66, 19, 23], 6, (3, 2), (3, 3), (1, 0, 0, 2), (1, 1), 2));
+    all.push(geometry([3, 17, 7, 5], 4, (4, 4), (3, 2), (1, 1, 1, 1), (1, 1), 1));
+    all.push(geometry([1, 96, 30, 19], 8, (7, 1), (1, 1), (6, 6, 0, 0), (2, 2), 1));
+    all.push(geometry([2, 20, 90, 64], 5, (2, 3), (2, 1), (0, 0, 1, 1), (1, 2), 1));
+    for g in all.iter().filter(|g| g.sizes().is_some_and(|(x, w, y)| x > 0 && w > 0 && y > 0)) {
+        let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
+        let (w, gy) = (integers::<f32>(w_len, 2), integers::<f32>(y_len, 3));
+        let mut expected = vec![0.0; x_len];
+        naive::conv2d_input(g, &w, &gy, &mut expected);
+        for isa in isa::available().iter().copied().filter(|&isa| isa != Isa::Portable) {
+            let columns = conv_input_columns::fits::<f32>(isa, g).then_some(Way::Columns);
+            for way in [Some(Way::Channels), columns].into_iter().flatten() {
+                let mut got = vec![f32::NAN; x_len];
+                isa::with(isa, || input(g, &w, &gy, &mut got, way, isa));
+                assert_eq!(got, expected, "conv2d_input, {way:?} on {isa:?} of {g:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_take_the_way_that_costs_least() {
+    for (g, expected) in [
+        (geometry([4, 96, 40, 40], 64, (3, 3), (3, 3), (1, 1, 1, 1), (1, 1), 1), Way::Channels),
+        (geometry([1, 1, 59, 64], 256, (3, 3), (1, 1), (1, 1, 0, 0), (1, 1), 1), Way::Columns),
+        (geometry([16, 16, 32, 32], 16, (5, 5), (1, 1), (2, 2, 2, 2), (1, 1), 1), Way::Tiled),
+    ] {
+        for isa in [Isa::Avx2, Isa::Avx512] {
+            assert_eq!(conv_input_cost::way::<f32>(isa, &g), expected, "{isa:?}, {g:?}");
+            assert_eq!(conv_input_cost::way::<f64>(isa, &g), Way::Tiled);
+        }
+        assert_eq!(conv_input_cost::way::<f32>(Isa::Portable, &g), Way::Tiled);
+    }
+}
+
+#[test]
 fn weights_by_vectors_of_channels_agree_with_the_twin_on_each_set() {
     fn check<T: Float>(g: &ConvGeometry, isa: Isa) {
         let isa = isa.min(T::WIDEST);
@@ -251,6 +291,9 @@ fn results_do_not_depend_on_the_number_of_threads() {
         geometry([3, 32, 32, 32], 32, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 2),
         geometry([33, 64, 16, 16], 64, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 64),
         geometry([37, 8, 32, 32], 40, (3, 5), (3, 4), (0, 0, 1, 1), (1, 1), 1),
+        geometry([1, 96, 40, 23], 64, (3, 3), (3, 3), (1, 1, 1, 1), (1, 1), 1),
+        geometry([1, 1, 59, 64], 128, (3, 3), (1, 1), (1, 1, 0, 0), (1, 1), 1),
+        geometry([9, 6, 20, 54], 64, (3, 3), (3, 3), (2, 2, 2, 2), (2, 2), 2),
     ] {
         par::set_num_threads(1);
         let alone = bits(&g);
