@@ -185,7 +185,7 @@ pub(crate) enum Way {
     Winograd,
 }
 
-/// What computes a convolution of a 3x3 kernel with stride 1 in single precision. All others are summed directly.
+/// What computes a convolution of a 3x3 kernel with stride 1, dilated or not, in single precision. All others are summed directly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConvAlgorithm {
     /// Whichever is faster, which follows from the sizes alone.

@@ -1,4 +1,4 @@
-//! Winograd's minimal filtering F(4x4, 3x3) for convolutions with a 3x3 kernel and stride 1.
+//! Winograd's minimal filtering F(4x4, 3x3) for convolutions with a 3x3 kernel and stride 1, dilated or not.
 //!
 //! The plain loop, for each tile of 4x4 outputs: `Y = A' [ sum over c of (G g G') * (B' d B) ] A`, with d the 6x6 inputs of
 //! channel c under the tile and g its weights: 36 multiplications for 144. Backward-data is the same with the weights
@@ -11,7 +11,8 @@
 //! image is turned to channels-last and back by transposes in registers, which touch each pixel once. The 36 products
 //! are small matrix products of (tiles x channels) with (channels x outputs), whose left operand is read in place. Tiles are
 //! taken in groups whose transforms stay in the second-level cache. Distances between the 36 planes are odd
-//! numbers of cache lines, so that they do not fall into the same sets.
+//! numbers of cache lines, so that they do not fall into the same sets. With a dilation d an image is d x d interleaved ones: the
+//! pixels of a tile are d apart, and d tiles next to each other cover 4d of them.
 
 mod products;
 mod transform;
@@ -40,8 +41,12 @@ const MOST_TILES: usize = 96;
 /// Whether the kernel, its steps and the margins are those of the algorithm.
 pub(crate) fn fits(g: &ConvGeometry) -> bool {
     (g.kernel_h, g.kernel_w) == (3, 3)
-        && (g.stride, g.dilation, g.groups) == ((1, 1), (1, 1), 1)
-        && [g.padding.0, g.padding.1, g.padding.2, g.padding.3].iter().all(|&p| p <= 2)
+        && (g.stride, g.groups) == ((1, 1), 1)
+        && g.padding.0.max(g.padding.1).div_ceil(g.dilation.0) <= 2
+        && g.padding.2.max(g.padding.3).div_ceil(g.dilation.1) <= 2
+        // A kernel that reaches far beyond the image would ask for much memory.
+        && g.dilation.0 <= g.in_h.min(g.out_h)
+        && g.dilation.1 <= g.in_w.min(g.out_w)
 }
 
 /// Whether the transforms of a geometry that [`fits`] cost less than what they save, by a count of multiplications.
@@ -49,12 +54,24 @@ pub(crate) fn pays(g: &ConvGeometry, isa: Isa) -> bool {
     let vector = lanes::<f32>(isa);
     let (c, k) = (g.in_channels as f64, g.out_channels as f64);
     let whole = |channels: usize| channels.next_multiple_of(vector) as f64;
-    let tiles = (g.batch * g.out_h.div_ceil(4) * g.out_w.div_ceil(4)) as f64;
+    let tiles = (g.batch * count(g.out_h, g.dilation.0) * count(g.out_w, g.dilation.1)) as f64;
     let direct = 9.0 * c * k * (g.batch * g.out_h * g.out_w) as f64;
     // Either direction pads one of the two numbers of channels.
     let products = PLANES as f64 * tiles * (c * whole(g.out_channels)).max(k * whole(g.in_channels));
     let transforms = TRANSFORM * tiles * (whole(g.in_channels) + whole(g.out_channels));
     isa != Isa::Portable && products + transforms + WEIGHT * c * k < direct
+}
+
+/// The tiles that cover so many pixels along one axis.
+fn count(pixels: usize, dilation: usize) -> usize {
+    let whole = 4usize.saturating_mul(dilation);
+    pixels / whole * dilation + (pixels % whole).min(dilation)
+}
+
+/// The first pixel of a tile along one axis, or the pixels of all tiles before it if it is the first one of a run of `dilation`.
+#[inline(always)]
+fn first(tile: usize, dilation: usize) -> usize {
+    if dilation == 1 { 4 * tile } else { tile / dilation * 4 * dilation + tile % dilation }
 }
 
 /// What transforming a tile there or back costs for each channel, in multiplications of the direct sum (fitted on Zen 4).
@@ -81,10 +98,11 @@ struct Tiles {
     out_w: usize,
     /// Zeros above and to the left of an image.
     padding: (usize, usize),
+    dilation: (usize, usize),
     /// Rows and columns of tiles.
     rows: usize,
     columns: usize,
-    /// Rows of tiles, or images, in a group.
+    /// Rows of tiles, a multiple of the dilation, or images, in a group.
     rows_at_once: usize,
     images_at_once: usize,
 }
@@ -92,33 +110,34 @@ struct Tiles {
 impl Tiles {
     fn forward(g: &ConvGeometry, channels: usize) -> Tiles {
         let padding = (g.padding.0, g.padding.2);
-        Tiles::new(g.batch, [g.in_channels, g.in_h, g.in_w], [g.out_channels, g.out_h, g.out_w], padding, channels)
+        Tiles::new(g, [g.in_channels, g.in_h, g.in_w], [g.out_channels, g.out_h, g.out_w], padding, channels)
     }
 
     /// The correlation that gives the gradient by the input.
     fn backward(g: &ConvGeometry, channels: usize) -> Tiles {
-        let padding = (2 - g.padding.0, 2 - g.padding.2);
-        Tiles::new(g.batch, [g.out_channels, g.out_h, g.out_w], [g.in_channels, g.in_h, g.in_w], padding, channels)
+        let padding = (2 * g.dilation.0 - g.padding.0, 2 * g.dilation.1 - g.padding.2);
+        Tiles::new(g, [g.out_channels, g.out_h, g.out_w], [g.in_channels, g.in_h, g.in_w], padding, channels)
     }
 
     /// `channels` are those whose transforms are kept at hand.
     fn new(
-        batch: usize,
+        g: &ConvGeometry,
         [c, h, w]: [usize; 3],
         [k, out_h, out_w]: [usize; 3],
         padding: (usize, usize),
         channels: usize,
     ) -> Tiles {
-        let (rows, columns) = (out_h.div_ceil(4), out_w.div_ceil(4));
+        let (batch, dilation) = (g.batch, g.dilation);
+        let (rows, columns) = (count(out_h, dilation.0), count(out_w, dilation.1));
         let wanted = (NEAR / (PLANES * 4 * channels)).clamp(24, MOST_TILES);
         let (mut rows_at_once, mut images_at_once) = (rows, 1);
         if rows * columns > wanted {
             let groups = rows.div_ceil((wanted / columns).max(1));
-            rows_at_once = rows.div_ceil(groups);
+            rows_at_once = rows.div_ceil(groups).next_multiple_of(dilation.0);
         } else {
             images_at_once = (wanted / (rows * columns)).clamp(1, batch);
         }
-        Tiles { batch, c, k, h, w, out_h, out_w, padding, rows, columns, rows_at_once, images_at_once }
+        Tiles { batch, c, k, h, w, out_h, out_w, padding, dilation, rows, columns, rows_at_once, images_at_once }
     }
 
     /// The number of groups.
@@ -140,15 +159,44 @@ impl Tiles {
         self.images_at_once * self.rows_at_once * self.columns
     }
 
+    /// Rows of the result from the first to the last tile of a group, whether they exist or not.
+    fn covered(&self, rows: &Range<usize>) -> Range<usize> {
+        first(rows.start, self.dilation.0)..first(rows.end.next_multiple_of(self.dilation.0), self.dilation.0)
+    }
+
+    /// The most rows of the result that the tiles of a group write.
+    fn most_rows(&self) -> usize {
+        self.output_rows(&(0..self.rows_at_once)).len()
+    }
+
     /// Rows of an image that the tiles of a group read.
     fn input_rows(&self, rows: &Range<usize>) -> Range<usize> {
-        let start = (4 * rows.start).saturating_sub(self.padding.0).min(self.h);
-        start..(4 * rows.end + 2).saturating_sub(self.padding.0).clamp(start, self.h)
+        let covered = self.covered(rows);
+        let start = covered.start.saturating_sub(self.padding.0).min(self.h);
+        start..(covered.end + 2 * self.dilation.0).saturating_sub(self.padding.0).clamp(start, self.h)
     }
 
     /// Rows of a result that the tiles of a group write.
     fn output_rows(&self, rows: &Range<usize>) -> Range<usize> {
-        4 * rows.start..(4 * rows.end).min(self.out_h)
+        let covered = self.covered(rows);
+        covered.start..covered.end.min(self.out_h)
+    }
+
+    /// The columns of an image that all tiles read, from those of the padding on.
+    fn input_columns(&self) -> usize {
+        first(self.columns.next_multiple_of(self.dilation.1), self.dilation.1) + 2 * self.dilation.1
+    }
+
+    /// The first pixel of a tile, and how many of its rows and columns are inside of `lines` rows of the result; `steps` is the
+    /// dilation, which the caller may know better.
+    #[inline(always)]
+    fn inside(&self, tile: (usize, usize), lines: usize, steps: (usize, usize)) -> ((usize, usize), (usize, usize)) {
+        let (top, left) = (first(tile.0, steps.0), first(tile.1, steps.1));
+        let (mut high, mut wide) = (lines - top, self.out_w - left);
+        if steps != (1, 1) {
+            (high, wide) = (high.div_ceil(steps.0), wide.div_ceil(steps.1));
+        }
+        ((top, left), (high.min(4), wide.min(4)))
     }
 }
 
@@ -281,8 +329,10 @@ impl<T: Float> Transformer<T> {
         let channels = t.c.next_multiple_of(lanes);
         Transformer {
             channels,
-            pixels: Buffer::zeroed(t.h.min(4 * t.rows_at_once + 2) * t.w * channels),
-            columns: Buffer::unfilled((4 * t.columns + 2) * 6 * lanes),
+            pixels: Buffer::zeroed(
+                t.h.min(4 * t.rows_at_once.next_multiple_of(t.dilation.0) + 2 * t.dilation.0) * t.w * channels,
+            ),
+            columns: Buffer::unfilled(t.input_columns() * 6 * lanes),
         }
     }
 
@@ -313,7 +363,7 @@ impl<T: Float> Transformer<T> {
                 plane: to.plane,
             };
             // SAFETY: the set comes from detection, and the buffers were made for the geometry.
-            unsafe { T::simd(isa, body) };
+            unsafe { transform::run::<T, _, ()>(isa, t, body) };
         }
     }
 }
@@ -346,7 +396,7 @@ impl<T: Float> Scratch<T> {
             inputs_plane,
             products_plane,
             bias: Buffer::zeroed(block),
-            results: Buffer::unfilled(4 * t.rows_at_once * t.out_w * block),
+            results: Buffer::unfilled(t.most_rows() * t.out_w * block),
         }
     }
 
@@ -411,7 +461,7 @@ impl<T: Float> Scratch<T> {
             let plane = t.out_h * t.out_w;
             // SAFETY: as for the inputs; the rows of the outputs are inside of the result and this group's own.
             unsafe {
-                finite &= T::simd(isa, body);
+                finite &= transform::run::<T, _, bool>(isa, t, body);
                 let to = y.add(n * t.k * plane + rows.start * t.out_w);
                 transpose_to(isa, (rows.len() * t.out_w, outputs), &self.results, self.block, to, plane);
             }

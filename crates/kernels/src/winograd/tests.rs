@@ -74,6 +74,22 @@ fn many_images_and_wide_ones_agree_with_the_twin() {
 }
 
 #[test]
+fn dilated_kernels_agree_with_the_twin() {
+    for dilation in [(2, 2), (3, 3), (1, 2), (4, 1), (2, 5)] {
+        for (n, c, k, h, w) in [(1, 3, 5, 9, 11), (3, 17, 4, 12, 16), (2, 16, 16, 10, 45), (1, 5, 20, 33, 12)] {
+            let (down, right) = dilation;
+            for padding in [(down, down, right, right), (0, 0, 0, 0), (2 * down, 1, 0, 2 * right)] {
+                let g = ConvGeometry::new([n, c, h, w], [k, c, 3, 3], (1, 1), padding, dilation, 1);
+                g.iter().for_each(check);
+            }
+        }
+    }
+    // Several groups of rows of tiles.
+    let g = ConvGeometry::new([1, 64, 40, 37], [64, 64, 3, 3], (1, 1), (2, 2, 3, 3), (2, 3), 1).expect("it fits");
+    check(&g);
+}
+
+#[test]
 fn threads_do_not_change_bits() {
     let g = geometry([30, 16, 16, 16], 32, (1, 1, 1, 1));
     let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");

@@ -7,9 +7,33 @@
 
 use std::ops::Range;
 
-use super::Tiles;
+use super::{Tiles, first};
 use crate::element::{Float, Number};
-use crate::isa::{Simd, SimdBody};
+use crate::isa::{Isa, Simd, SimdBody};
+
+/// A transform of tiles whose pixels are known to be neighbours, which is faster, or may be apart.
+pub(super) struct Steps<B, const DILATED: bool>(pub(super) B);
+
+/// Runs a transform of tiles.
+///
+/// # Safety
+/// The machine has `isa`, and what the transform asks for.
+pub(super) unsafe fn run<T: Float, B, R>(isa: Isa, t: &Tiles, body: B) -> R
+where
+    Steps<B, false>: SimdBody<T, Output = R>,
+    Steps<B, true>: SimdBody<T, Output = R>,
+{
+    // SAFETY: the caller's promise.
+    unsafe {
+        if t.dilation == (1, 1) { T::simd(isa, Steps::<B, false>(body)) } else { T::simd(isa, Steps::<B, true>(body)) }
+    }
+}
+
+/// Between the pixels of a tile, down and right.
+#[inline(always)]
+fn steps<const DILATED: bool>(t: &Tiles) -> (usize, usize) {
+    if DILATED { t.dilation } else { (1, 1) }
+}
 
 /// `a * x + b` with a constant.
 #[inline(always)]
@@ -124,16 +148,25 @@ pub(super) struct Inputs<'a, T> {
     pub(super) plane: usize,
 }
 
-impl<T: Float> SimdBody<T> for Inputs<'_, T> {
+impl<T: Float, const DILATED: bool> SimdBody<T> for Steps<Inputs<'_, T>, DILATED> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
-        let t = self.tiles;
-        let width = 4 * t.columns + 2;
+        // SAFETY: the caller's promise.
+        unsafe { self.0.each::<S, DILATED>() }
+    }
+}
+
+impl<T: Float> Inputs<'_, T> {
+    #[inline(always)]
+    unsafe fn each<S: Simd<T = T>, const DILATED: bool>(self) {
+        let (t, (step_down, step_right)) = (self.tiles, steps::<DILATED>(self.tiles));
+        let width = t.input_columns();
         assert!(self.columns.len() >= width * 6 * S::N && self.channels.is_multiple_of(S::N));
         assert!(self.pixels.len() >= self.source.len() * t.w * self.channels);
         let columns = self.columns.as_mut_ptr();
         for (down, row) in self.rows.clone().enumerate() {
+            let top = first(row, step_down);
             for vector in (0..self.channels).step_by(S::N) {
                 // SAFETY: columns has room for all columns; pixels are read inside of the rows and columns that exist,
                 // and the caller has room for the tiles.
@@ -143,7 +176,7 @@ impl<T: Float> SimdBody<T> for Inputs<'_, T> {
                         let at = column.wrapping_sub(t.padding.1);
                         if at < t.w {
                             for r in 0..6 {
-                                let line = (4 * row + r).wrapping_sub(t.padding.0);
+                                let line = (top + r * step_down).wrapping_sub(t.padding.0);
                                 if self.source.contains(&line) {
                                     let pixel = (line - self.source.start) * t.w + at;
                                     d[r] = S::load(self.pixels.as_ptr().add(pixel * self.channels + vector));
@@ -157,10 +190,11 @@ impl<T: Float> SimdBody<T> for Inputs<'_, T> {
                     }
                     for column in 0..t.columns {
                         let to = self.to.add((down * t.columns + column) * self.row + vector);
+                        let left = first(column, step_right);
                         for r in 0..6 {
                             let mut d = [S::zero(); 6];
                             for s in 0..6 {
-                                d[s] = S::load(columns.add(((4 * column + s) * 6 + r) * S::N));
+                                d[s] = S::load(columns.add(((left + s * step_right) * 6 + r) * S::N));
                             }
                             let d = input::<S>(d);
                             for s in 0..6 {
@@ -188,12 +222,21 @@ pub(super) struct Outputs<'a, T> {
     pub(super) block: usize,
 }
 
-impl<T: Float> SimdBody<T> for Outputs<'_, T> {
+impl<T: Float, const DILATED: bool> SimdBody<T> for Steps<Outputs<'_, T>, DILATED> {
     /// Whether no result is infinite or NaN.
     type Output = bool;
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) -> bool {
-        let t = self.tiles;
+        // SAFETY: the caller's promise.
+        unsafe { self.0.each::<S, DILATED>() }
+    }
+}
+
+impl<T: Float> Outputs<'_, T> {
+    #[inline(always)]
+    unsafe fn each<S: Simd<T = T>, const DILATED: bool>(self) -> bool {
+        let (t, steps) = (self.tiles, steps::<DILATED>(self.tiles));
+        let (step_down, step_right) = steps;
         let lines = t.output_rows(&self.rows).len();
         assert!(self.block.is_multiple_of(S::N) && self.bias.len() == self.block);
         assert!(self.results.len() >= lines * t.out_w * self.block);
@@ -201,7 +244,7 @@ impl<T: Float> SimdBody<T> for Outputs<'_, T> {
         // SAFETY: the set is enabled here.
         let mut odd = unsafe { S::zero() };
         for (down, tile) in (0..self.rows.len()).flat_map(|d| (0..t.columns).map(move |c| (d, c))) {
-            let (high, wide) = ((lines - 4 * down).min(4), (t.out_w - 4 * tile).min(4));
+            let ((top, left), (high, wide)) = t.inside((down, tile), lines, steps);
             for vector in (0..self.block).step_by(S::N) {
                 // SAFETY: the caller has the tiles; rows and columns beyond the result are not written.
                 unsafe {
@@ -221,14 +264,14 @@ impl<T: Float> SimdBody<T> for Outputs<'_, T> {
                     for p in 0..4 {
                         let y = output::<S>(half[p]);
                         if p < high {
-                            let line = results.add(((4 * down + p) * t.out_w + 4 * tile) * self.block + vector);
+                            let line = results.add(((top + p * step_down) * t.out_w + left) * self.block + vector);
                             for q in 0..4 {
                                 if q < wide {
                                     let y = S::add(y[q], bias);
                                     // Nothing but infinity and NaN makes NaN of zero.
                                     odd = S::fma(y, S::zero(), odd);
                                     let y = if self.relu { S::relu(y) } else { y };
-                                    S::store(line.add(q * self.block), y);
+                                    S::store(line.add(q * step_right * self.block), y);
                                 }
                             }
                         }
@@ -254,15 +297,24 @@ pub(super) struct Gradients<'a, T> {
     pub(super) plane: usize,
 }
 
-impl<T: Float> SimdBody<T> for Gradients<'_, T> {
+impl<T: Float, const DILATED: bool> SimdBody<T> for Steps<Gradients<'_, T>, DILATED> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
-        let t = self.tiles;
+        // SAFETY: the caller's promise.
+        unsafe { self.0.each::<S, DILATED>() }
+    }
+}
+
+impl<T: Float> Gradients<'_, T> {
+    #[inline(always)]
+    unsafe fn each<S: Simd<T = T>, const DILATED: bool>(self) {
+        let (t, steps) = (self.tiles, steps::<DILATED>(self.tiles));
+        let (step_down, step_right) = steps;
         let lines = t.output_rows(&self.rows).len();
         assert!(self.channels.is_multiple_of(S::N) && self.pixels.len() >= lines * t.out_w * self.channels);
         for (down, tile) in (0..self.rows.len()).flat_map(|d| (0..t.columns).map(move |c| (d, c))) {
-            let (high, wide) = ((lines - 4 * down).min(4), (t.out_w - 4 * tile).min(4));
+            let ((top, left), (high, wide)) = t.inside((down, tile), lines, steps);
             for vector in (0..self.channels).step_by(S::N) {
                 // SAFETY: rows and columns beyond the result are not read, and the caller has room for the tiles.
                 unsafe {
@@ -272,7 +324,7 @@ impl<T: Float> SimdBody<T> for Gradients<'_, T> {
                         let mut y = [S::zero(); 4];
                         for p in 0..4 {
                             if p < high && q < wide {
-                                let pixel = (4 * down + p) * t.out_w + 4 * tile + q;
+                                let pixel = (top + p * step_down) * t.out_w + left + q * step_right;
                                 y[p] = S::load(self.pixels.as_ptr().add(pixel * self.channels + vector));
                             }
                         }

@@ -171,7 +171,7 @@ impl<T: Float> Transformed<T> {
 
 /// Rows of gradients, channels last.
 fn pixels<T: Float>(t: &Tiles, outputs: usize) -> Buffer<T> {
-    Buffer::zeroed(4 * t.rows_at_once * t.out_w * outputs)
+    Buffer::zeroed(t.most_rows() * t.out_w * outputs)
 }
 
 /// Transforms the gradients of a group.
@@ -203,7 +203,7 @@ unsafe fn transform_gradients<T: Float>(
             plane: to.plane,
         };
         // SAFETY: the set comes from detection, and there is room for the tiles.
-        unsafe { T::simd(isa, body) };
+        unsafe { transform::run::<T, _, ()>(isa, t, body) };
     }
 }
 
