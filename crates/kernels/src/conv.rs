@@ -8,11 +8,12 @@
 //! one image with its padding; strides split that copy into one plane for each residue, so that every tap reads
 //! neighbouring pixels (`planes`). Forward and backward-data are one routine over such planes (`conv_direct`), since the
 //! gradient by the input is a convolution of the padded gradient; backward-weights has vectors of output channels
-//! (`conv_weight_channels`), or for few of them a dot product for each weight (`conv_weight`). 3x3 kernels with enough
-//! channels need a quarter of the multiplications in single precision (`winograd`), depthwise kernels take one plane at a time
-//! (`conv_depthwise`), sizes for which it costs less take vectors of channels (`conv_channels`, `conv_cost`), backward-data
-//! also those or a matrix product whose results are added up (`conv_input_channels`, `conv_input_columns`, `conv_input_cost`), and
-//! problems of a few rows skip all preparation (`conv_clipped`).
+//! (`conv_weight_channels`) or of input channels (`conv_weight_inputs`), or for few of both a dot product for each weight
+//! (`conv_weight`). 3x3 kernels with enough channels need a quarter of the multiplications in single precision (`winograd`),
+//! depthwise kernels take one plane at a time (`conv_depthwise`), sizes for which it costs less take vectors of channels
+//! (`conv_channels`, `conv_cost`), backward-data also those or a matrix product whose results are added up
+//! (`conv_input_channels`, `conv_input_columns`, `conv_input_cost`), and problems of a few rows skip all preparation
+//! (`conv_clipped`). Vectors of channels are there in single precision only: double precision checks gradients.
 
 use crate::element::{Float, compiled_here};
 use crate::isa::{self, Isa};
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::{
     conv_channels, conv_clipped, conv_cost, conv_depthwise, conv_direct, conv_input_channels, conv_input_columns,
-    conv_input_cost, conv_weight, conv_weight_channels, winograd,
+    conv_input_cost, conv_weight, conv_weight_channels, conv_weight_inputs, winograd,
 };
 
 /// The sizes of a two-dimensional convolution.
@@ -179,6 +180,8 @@ pub(crate) enum Way {
     Channels,
     /// A matrix product whose results are added to where they belong; backward-data in single precision only.
     Columns,
+    /// Tiles with vectors of input channels; backward-weights in single precision only.
+    Inputs,
     /// A plane at a time: each channel has a kernel of its own.
     Depthwise,
     /// Winograd's minimal filtering, single precision only.
@@ -298,7 +301,9 @@ fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, 
             }
         }
         Way::Channels if const { size_of::<T>() == 4 } => conv_channels::conv2d(isa, g, x, w, epilogue, y),
-        Way::Tiled | Way::Channels | Way::Columns | Way::Winograd => conv_direct::conv2d(isa, g, x, w, epilogue, y),
+        Way::Tiled | Way::Channels | Way::Columns | Way::Inputs | Way::Winograd => {
+            conv_direct::conv2d(isa, g, x, w, epilogue, y);
+        }
     }
 }
 
@@ -331,7 +336,9 @@ fn input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T], way: Way, 
         }
         Way::Channels if const { size_of::<T>() == 4 } => conv_input_channels::conv2d_input(isa, g, w, gy, gx),
         Way::Columns if const { size_of::<T>() == 4 } => conv_input_columns::conv2d_input(isa, g, w, gy, gx),
-        Way::Tiled | Way::Channels | Way::Columns | Way::Winograd => conv_direct::conv2d_input(isa, g, w, gy, gx),
+        Way::Tiled | Way::Channels | Way::Columns | Way::Inputs | Way::Winograd => {
+            conv_direct::conv2d_input(isa, g, w, gy, gx);
+        }
     }
 }
 
@@ -347,7 +354,14 @@ fn conv2d_weight_of<T: Float>(geometry: &ConvGeometry, x: &[T], gy: &[T], gw: &m
     let some = geometry.check("conv2d_weight", x.len(), gw.len(), gy.len());
     let isa = isa::isa_of::<T>();
     let way = match if some { way::<T>(geometry) } else { Way::Clipped } {
-        Way::Tiled if conv_weight_channels::pays::<T>(isa, geometry) => Way::Channels,
+        Way::Tiled if const { size_of::<T>() == 4 } => {
+            let channels = conv_weight_channels::pays::<T>(isa, geometry);
+            match (conv_weight_inputs::pays::<T>(isa, geometry, channels), channels) {
+                (true, _) => Way::Inputs,
+                (_, true) => Way::Channels,
+                _ => Way::Tiled,
+            }
+        }
         way => way,
     };
     weight(geometry, x, gy, gw, way, isa);
@@ -362,8 +376,11 @@ fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way,
                 weight(g, x, gy, gw, direct_way(g), isa);
             }
         }
-        Way::Channels => conv_weight_channels::conv2d_weight(isa, g, x, gy, gw),
-        Way::Tiled | Way::Columns | Way::Winograd => conv_weight::conv2d_weight(isa, g, x, gy, gw),
+        Way::Channels if const { size_of::<T>() == 4 } => conv_weight_channels::conv2d_weight(isa, g, x, gy, gw),
+        Way::Inputs if const { size_of::<T>() == 4 } => conv_weight_inputs::conv2d_weight(isa, g, x, gy, gw),
+        Way::Tiled | Way::Channels | Way::Inputs | Way::Columns | Way::Winograd => {
+            conv_weight::conv2d_weight(isa, g, x, gy, gw);
+        }
     }
 }
 

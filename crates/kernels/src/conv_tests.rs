@@ -199,9 +199,12 @@ fn weights_by_vectors_of_channels_agree_with_the_twin_on_each_set() {
         }
         let (x, gy) = (integers::<T>(x_len, 1), integers::<T>(y_len, 3));
         let (mut got, mut expected) = (vec![T::of(f64::NAN); w_len], vec![T::ZERO; w_len]);
-        isa::with(isa, || weight(g, &x, &gy, &mut got, Way::Channels, isa));
         naive::conv2d_weight(g, &x, &gy, &mut expected);
-        assert_eq!(got, expected, "conv2d_weight on {isa:?} of {g:?}");
+        for way in [Way::Channels, Way::Inputs] {
+            got.fill(T::of(f64::NAN));
+            isa::with(isa, || weight(g, &x, &gy, &mut got, way, isa));
+            assert_eq!(got, expected, "conv2d_weight, {way:?} on {isa:?} of {g:?}");
+        }
     }
     let mut all = geometries();
     let square = |input, out, kernel, stride, pad, groups| {
@@ -218,10 +221,12 @@ fn weights_by_vectors_of_channels_agree_with_the_twin_on_each_set() {
     all.push(square([2, 8, 63, 60], 24, 5, 2, 2, 2));
     all.push(square([1, 17, 60, 51], 33, 1, 1, 0, 1));
     all.push(square([1, 96, 9, 8], 40, 3, 1, 1, 1));
+    // Bands of input rows that are transposed one by one, and small images that are together.
+    all.push(square([2, 40, 64, 64], 3, 3, 1, 1, 1));
+    all.push(square([37, 40, 5, 6], 6, 3, 3, 1, 2));
     for g in &all {
         for &isa in isa::available() {
             check::<f32>(g, isa);
-            check::<f64>(g, isa);
         }
     }
 }
@@ -289,6 +294,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         geometry([1, 32, 32, 32], 32, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
         geometry([1, 16, 40, 50], 16, (3, 3), (2, 1), (1, 1, 1, 1), (1, 2), 1),
         geometry([3, 32, 32, 32], 32, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 2),
+        geometry([3, 64, 32, 32], 6, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 1),
         geometry([33, 64, 16, 16], 64, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 64),
         geometry([37, 8, 32, 32], 40, (3, 5), (3, 4), (0, 0, 1, 1), (1, 1), 1),
         geometry([1, 96, 40, 23], 64, (3, 3), (3, 3), (1, 1, 1, 1), (1, 1), 1),

@@ -23,16 +23,16 @@ const INPUT_BYTES: usize = 768 << 10;
 /// Bytes of the sums of an item.
 const SUM_BYTES: usize = 256 << 10;
 /// Items that the work is divided into, and the fewest operations of one.
-const ITEMS: usize = 16;
-const ITEM_WORK: usize = 1 << 20;
+pub(crate) const ITEMS: usize = 16;
+pub(crate) const ITEM_WORK: usize = 1 << 20;
 
 /// The taps of the tiles that a set has.
 fn heights(isa: Isa) -> &'static [usize] {
-    if isa == Isa::Avx512 { &[12, 10, 9, 8, 7, 6] } else { &[6, 5, 4] }
+    if isa == Isa::Avx512 { &[12, 10, 9, 8, 7, 6, 4] } else { &[6, 5, 4] }
 }
 
 /// The taps of the tile that wastes the fewest.
-fn height(isa: Isa, taps: usize) -> usize {
+pub(crate) fn height(isa: Isa, taps: usize) -> usize {
     let all = heights(isa).iter().copied();
     all.min_by_key(|&h| taps.div_ceil(h) * (h + 1)).unwrap_or(1)
 }
@@ -203,6 +203,9 @@ fn sum<T: Float>(
                     step: source.step,
                     size: (count, lines, columns),
                     g: turned.as_ptr(),
+                    g_image: pixels * block,
+                    g_line: g.out_w * block,
+                    g_step: block,
                     taps: &offsets,
                     height: pieces.height,
                     wide: block > full,
@@ -210,7 +213,7 @@ fn sum<T: Float>(
                 };
                 // SAFETY: the set comes from detection. Each tap of each output is inside of the planes of these channels, the
                 // gradient of `size` outputs was written above, and the sums were checked.
-                unsafe { T::simd(isa, tiles) };
+                unsafe { tiles.run_on(isa) };
             }
         }
     }
@@ -249,22 +252,40 @@ fn add_up<T: Float>(isa: Isa, g: &ConvGeometry, pieces: &Pieces, partial: &mut [
 }
 
 /// All taps, for some images or some rows of one.
-struct Tiles<'a, T> {
-    x: *const T,
+pub(crate) struct Tiles<'a, T> {
+    /// The operand that is broadcast.
+    pub(crate) x: *const T,
     /// Elements between images, rows and columns of outputs in x.
-    image: usize,
-    line: usize,
-    step: usize,
+    pub(crate) image: usize,
+    pub(crate) line: usize,
+    pub(crate) step: usize,
     /// Images, rows, columns.
-    size: (usize, usize, usize),
-    /// The gradient: a block of channels for each pixel.
-    g: *const T,
-    taps: &'a [i64],
+    pub(crate) size: (usize, usize, usize),
+    /// The operand with a block of channels for each pixel.
+    pub(crate) g: *const T,
+    /// The same distances in g.
+    pub(crate) g_image: usize,
+    pub(crate) g_line: usize,
+    pub(crate) g_step: usize,
+    /// Offsets into x.
+    pub(crate) taps: &'a [i64],
     /// Taps of a tile.
-    height: usize,
+    pub(crate) height: usize,
     /// Whether a block is two vectors.
-    wide: bool,
-    sums: *mut T,
+    pub(crate) wide: bool,
+    pub(crate) sums: *mut T,
+}
+
+impl<T: Float> Tiles<'_, T> {
+    /// Runs the tiles; in one place, so that they are compiled once.
+    ///
+    /// # Safety
+    /// The machine has `isa`; taps of all outputs, their gradients and sums for all taps are there.
+    #[inline(never)]
+    pub(crate) unsafe fn run_on(self, isa: Isa) {
+        // SAFETY: the caller's promise.
+        unsafe { T::simd(isa, self) }
+    }
 }
 
 impl<T: Float> SimdBody<T> for Tiles<'_, T> {
@@ -287,6 +308,7 @@ unsafe fn tiles<S: Simd, const VB: usize>(s: &Tiles<'_, S::T>) {
                 9 => tiles_of::<S, 9, VB>(s),
                 8 => tiles_of::<S, 8, VB>(s),
                 7 => tiles_of::<S, 7, VB>(s),
+                4 => tiles_of::<S, 4, VB>(s),
                 _ => tiles_of::<S, 6, VB>(s),
             }
         } else {
@@ -320,10 +342,10 @@ unsafe fn tile<S: Simd, const TB: usize, const VB: usize>(s: &Tiles<'_, S::T>, t
                 acc[t][v] = S::load(sums.add((t * VB + v) * S::N));
             }
         }
-        let mut g = s.g;
         for image in 0..s.size.0 {
             for row in 0..s.size.1 {
                 let mut x = s.x.add(image * s.image + row * s.line);
+                let mut g = s.g.add(image * s.g_image + row * s.g_line);
                 for _ in 0..s.size.2 {
                     let mut b = [S::zero(); VB];
                     for v in 0..VB {
@@ -335,7 +357,7 @@ unsafe fn tile<S: Simd, const TB: usize, const VB: usize>(s: &Tiles<'_, S::T>, t
                             acc[t][v] = S::fma(a, b[v], acc[t][v]);
                         }
                     }
-                    g = g.add(VB * S::N);
+                    g = g.wrapping_add(s.g_step);
                     x = x.wrapping_add(s.step);
                 }
             }

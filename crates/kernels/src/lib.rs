@@ -21,6 +21,7 @@ mod conv_input_cost;
 mod conv_parts;
 mod conv_weight;
 mod conv_weight_channels;
+mod conv_weight_inputs;
 pub mod copy;
 pub mod element;
 pub mod elementwise;
