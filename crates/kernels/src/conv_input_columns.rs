@@ -54,7 +54,7 @@ pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
                 narrow: false,
             };
             // SAFETY: the set comes from detection. The vectors are inside of the pixels of a channel, and z has so many for
-            // each row; two threads that share some of them write the same.
+            // each row; no two threads write the same ones.
             unsafe { all.run(isa, block[1] - block[0]) };
         }
     };
@@ -76,9 +76,11 @@ pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
         let mut z = Buffer::unfilled(rows * pixels);
         for (image, gx) in gx.chunks_exact_mut(image_len).enumerate() {
             let to = Shared(z.make_mut().as_mut_ptr());
-            let shares = vectors.div_ceil(SHARE);
+            // The last vector overlaps the one before it: both go to the same thread.
+            let shares = (vectors - 1).div_ceil(SHARE).max(1);
             par::for_each_range(shares, g.work() / g.groups / shares, |range| {
-                product(image, range.start * SHARE..vectors.min(range.end * SHARE), to.get());
+                let end = if range.end == shares { vectors } else { range.end * SHARE };
+                product(image, range.start * SHARE..end, to.get());
             });
             let work = 4 * g.kernel_h * g.kernel_w * g.out_w / g.stride.0;
             par::for_each_chunk(gx, g.in_w, work, |line, gx| gather(g, &z, line, gx));
