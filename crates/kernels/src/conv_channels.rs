@@ -2,8 +2,9 @@
 //!
 //! The plain loop, for one padded image: `y[p][k] = bias[k] + sum over taps t of x[pixel[p] + tap[t]] * w[t][k]`.
 //! The tricks: the sums of some pixels and one or two vectors of channels stay in registers over the whole reduction; a pixel is
-//! broadcast from where it lies, through a pointer of its own (or one for two), so neither strides nor the ends of rows cost anything. The last
-//! pixels are computed twice instead of having a tile of their own. The result is transposed once, while it is in the cache.
+//! broadcast from where it lies, through a pointer of its own (or one for two), so neither strides nor the ends of rows cost
+//! anything. The last pixels are computed twice instead of having a tile of their own. The result is transposed once, while it
+//! is in the cache.
 
 use crate::buffer::Buffer;
 use crate::conv::{ConvGeometry, Epilogue};

@@ -1,7 +1,8 @@
 //! What the two direct ways of a forward convolution cost, so that the cheaper one is taken.
 //!
-//! The unit is a multiply-add of two vectors. The figures were fitted to the times of 120 random convolutions on Zen 5 with AVX-512, both
-//! ways; what they choose there took 1 to 4 % more than the faster way in the geometric mean.
+//! The unit is a multiply-add of two vectors. The figures were fitted to the times of 120 random convolutions on Zen 5 with
+//! AVX-512, both ways. What they choose there took 1 to 9 % more than the faster way in the geometric mean of several runs, the
+//! larger ones in runs with single times far off.
 
 use crate::conv::ConvGeometry;
 use crate::conv_parts::{Tiling, lanes};
@@ -9,7 +10,7 @@ use crate::isa::Isa;
 use crate::{conv_channels, par};
 
 /// The threads that are assumed: the ways add in different orders, and a result must not depend on how many there are.
-const ASSUMED: usize = 2;
+pub(crate) const ASSUMED: usize = 2;
 /// Copying a row of an image into a plane, and each vector of it.
 const ROW: f64 = 6.0;
 const VECTOR: f64 = 11.0;
@@ -17,9 +18,9 @@ const VECTOR: f64 = 11.0;
 const STRIDED: f64 = 15.0;
 const ELEMENT: f64 = 5.0;
 /// Bringing a vector of results to another place than that of the sums.
-const SPREAD: f64 = 9.0;
+pub(crate) const SPREAD: f64 = 9.0;
 /// Transposing a vector of results.
-const TRANSPOSED: f64 = 16.0;
+pub(crate) const TRANSPOSED: f64 = 16.0;
 /// What a weight costs before the first image, for vectors of pixels and for vectors of channels.
 const WEIGHT: (f64, f64) = (3.0, 1.0);
 /// Starting threads.

@@ -5,6 +5,7 @@
 
 use crate::conv::{ConvGeometry, Way};
 use crate::conv_channels::{FEWEST, pointers};
+use crate::conv_cost::{ASSUMED, SPREAD, TRANSPOSED};
 use crate::conv_direct::{gradient_planes, residues};
 use crate::conv_input_columns;
 use crate::conv_parts::{Tiling, lanes};
@@ -13,12 +14,8 @@ use crate::isa::Isa;
 /// Copying a row of the gradient into its plane, and each vector of it.
 const ROW: f64 = 14.0;
 const VECTOR: f64 = 10.0;
-/// Bringing a vector of results to another place than that of the sums.
-const SPREAD: f64 = 9.0;
 /// With strides a row of them, and each element.
 const STRIDED: (f64, f64) = (5.0, 2.5);
-/// Transposing a vector of results.
-const TRANSPOSED: f64 = 16.0;
 /// What a weight costs before the first image, for vectors of pixels and for vectors of channels.
 const WEIGHT: (f64, f64) = (4.0, 1.5);
 /// Rows that a single one costs more than its work, as it uses its loads less.
@@ -32,8 +29,6 @@ const PIXEL: f64 = 4.0;
 /// Starting the pixels of a residue, and a tile of them in taps.
 const PIECE: f64 = 30.0;
 const TILE: f64 = 4.0;
-/// The threads that are assumed: the ways add in different orders, and a result must not depend on how many there are.
-const ASSUMED: usize = 2;
 
 /// The way of a geometry with something to compute that is neither clipped nor depthwise.
 pub(crate) fn way<T>(isa: Isa, g: &ConvGeometry) -> Way {

@@ -5,8 +5,8 @@
 //! stride 2, up to four planes of a quarter of its size. An image that needs no frame is used where it is.
 //!
 //! The tricks: the frame is zeroed once for many images; rows are copied by whole vectors with the last one overlapping, every second
-//! or third element of a row by shuffles of them; planes of several KiB are a whole odd number of
-//! cache lines apart, so that the same pixel of neighbouring channels does not fall into one set of the cache.
+//! or third element of a row by shuffles of them; planes of several KiB are a whole odd number of cache lines apart, so that the
+//! same pixel of neighbouring channels does not fall into one set of the cache.
 
 use crate::element::Float;
 use crate::isa::{Isa, Simd, SimdBody};
@@ -206,11 +206,7 @@ impl<T> Lines<T> {
 
 /// Copies every second or third element from `from` on, at least half a vector of them.
 #[inline(always)]
-pub(crate) unsafe fn copy_strided<S: Simd, H: Simd<T = S::T>, const STRIDE: usize>(
-    from: *const S::T,
-    to: *mut S::T,
-    n: usize,
-) {
+unsafe fn copy_strided<S: Simd, H: Simd<T = S::T>, const STRIDE: usize>(from: *const S::T, to: *mut S::T, n: usize) {
     // SAFETY: the caller's promise; nothing after the last element that is copied is read.
     unsafe {
         if n >= S::N {
