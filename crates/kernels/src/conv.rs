@@ -9,7 +9,7 @@
 //! neighbouring pixels (`planes`). Forward and backward-data are one routine over such planes (`conv_direct`), since the
 //! gradient by the input is a convolution of the padded gradient; backward-weights has vectors of output channels
 //! (`conv_weight_channels`) or of input channels (`conv_weight_inputs`), or for few of both a dot product for each weight
-//! (`conv_weight`). 3x3 kernels with enough channels need a quarter of the multiplications in single precision (`winograd`),
+//! (`conv_weight`). 1x1 kernels with stride 1 are matrix products (`conv_pointwise` with few registers). 3x3 kernels with enough channels need a quarter of the multiplications in single precision (`winograd`),
 //! depthwise kernels take one plane at a time (`conv_depthwise`), sizes for which it costs less take vectors of channels
 //! (`conv_channels`, `conv_cost`), backward-data also those or a matrix product whose results are added up
 //! (`conv_input_channels`, `conv_input_columns`, `conv_input_cost`), and problems of a few rows skip all preparation
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::{
     conv_channels, conv_clipped, conv_cost, conv_depthwise, conv_direct, conv_input_channels, conv_input_columns,
-    conv_input_cost, conv_weight, conv_weight_channels, conv_weight_inputs, winograd,
+    conv_input_cost, conv_pointwise, conv_weight, conv_weight_channels, conv_weight_inputs, winograd,
 };
 
 /// The sizes of a two-dimensional convolution.
@@ -176,6 +176,8 @@ pub(crate) enum Way {
     Clipped,
     /// Tiles over prepared planes.
     Tiled,
+    /// Tiles over panels of pixels: 1x1 kernels with stride 1, forward and backward-data in single precision only.
+    Pointwise,
     /// The same with vectors of channels instead of pixels; single precision only.
     Channels,
     /// A matrix product whose results are added to where they belong; backward-data in single precision only.
@@ -285,6 +287,7 @@ fn conv2d_of<T: Float>(geometry: &ConvGeometry, x: &[T], w: &[T], epilogue: Epil
     assert!(epilogue.bias.is_none_or(|b| b.len() == g.out_channels), "conv2d: a bias for each output channel");
     let isa = isa::isa_of::<T>();
     let way = match if some { way::<T>(g) } else { Way::Clipped } {
+        Way::Tiled if conv_pointwise::pays::<T>(isa, g, g.group_out()) => Way::Pointwise,
         Way::Tiled if prefers_channels::<T>(isa, g) => Way::Channels,
         way => way,
     };
@@ -301,7 +304,8 @@ fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, 
             }
         }
         Way::Channels if const { size_of::<T>() == 4 } => conv_channels::conv2d(isa, g, x, w, epilogue, y),
-        Way::Tiled | Way::Channels | Way::Columns | Way::Inputs | Way::Winograd => {
+        Way::Pointwise if const { size_of::<T>() == 4 } => conv_pointwise::conv2d(isa, g, x, w, epilogue, y),
+        Way::Tiled | Way::Pointwise | Way::Channels | Way::Columns | Way::Inputs | Way::Winograd => {
             conv_direct::conv2d(isa, g, x, w, epilogue, y);
         }
     }
@@ -319,6 +323,7 @@ fn conv2d_input_of<T: Float>(geometry: &ConvGeometry, w: &[T], gy: &[T], gx: &mu
     let some = geometry.check("conv2d_input", gx.len(), w.len(), gy.len());
     let isa = isa::isa_of::<T>();
     let way = match if some { way::<T>(geometry) } else { Way::Clipped } {
+        Way::Tiled if conv_pointwise::pays::<T>(isa, geometry, geometry.group_in()) => Way::Pointwise,
         Way::Tiled => conv_input_cost::way::<T>(isa, geometry),
         way => way,
     };
@@ -336,7 +341,8 @@ fn input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T], way: Way, 
         }
         Way::Channels if const { size_of::<T>() == 4 } => conv_input_channels::conv2d_input(isa, g, w, gy, gx),
         Way::Columns if const { size_of::<T>() == 4 } => conv_input_columns::conv2d_input(isa, g, w, gy, gx),
-        Way::Tiled | Way::Channels | Way::Columns | Way::Inputs | Way::Winograd => {
+        Way::Pointwise if const { size_of::<T>() == 4 } => conv_pointwise::conv2d_input(isa, g, w, gy, gx),
+        Way::Tiled | Way::Pointwise | Way::Channels | Way::Columns | Way::Inputs | Way::Winograd => {
             conv_direct::conv2d_input(isa, g, w, gy, gx);
         }
     }
@@ -378,7 +384,7 @@ fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way,
         }
         Way::Channels if const { size_of::<T>() == 4 } => conv_weight_channels::conv2d_weight(isa, g, x, gy, gw),
         Way::Inputs if const { size_of::<T>() == 4 } => conv_weight_inputs::conv2d_weight(isa, g, x, gy, gw),
-        Way::Tiled | Way::Channels | Way::Inputs | Way::Columns | Way::Winograd => {
+        Way::Tiled | Way::Channels | Way::Pointwise | Way::Inputs | Way::Columns | Way::Winograd => {
             conv_weight::conv2d_weight(isa, g, x, gy, gw);
         }
     }

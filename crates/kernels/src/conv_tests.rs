@@ -150,6 +150,18 @@ fn vectors_of_channels_agree_with_the_twin_on_each_set() {
 }
 
 #[test]
+fn products_of_panels_agree_with_the_twin_on_each_set() {
+    for (h, w) in [(4, 4), (1, 16), (5, 7), (7, 7), (9, 11), (16, 16), (1, 33), (3, 31)] {
+        // Pieces within an image and over images, blocks of rows in parts, and planes that fill more than one set of panels.
+        for (batch, channels, out, groups) in [(1, 3, 24, 1), (3, 40, 31, 2), (5, 1, 1, 3), (2, 700, 26, 1)] {
+            let g =
+                geometry([batch, channels * groups, h, w], out * groups, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), groups);
+            isa::available().iter().for_each(|&isa| compare::<f32>(&g, Way::Pointwise, isa));
+        }
+    }
+}
+
+#[test]
 fn gradients_by_channels_and_by_columns_agree_with_the_twin_on_each_set() {
     let mut all = geometries();
     // Blocks of two vectors and one, several bands, parts of fewer pixels than a tile, taps that see only padding.

@@ -210,7 +210,14 @@ fn small<T: Float>(a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mut [T]) {
 }
 
 /// Copies rows of `a` for the tiles: for each block of rows, for each k, the rows of the block next to each other.
-fn pack_rows<T: Float>(isa: Isa, a: &MatRef<T>, first: usize, starts: &[usize], depth: Range<usize>, to: &mut [T]) {
+pub(crate) fn pack_rows<T: Float>(
+    isa: Isa,
+    a: &MatRef<T>,
+    first: usize,
+    starts: &[usize],
+    depth: Range<usize>,
+    to: &mut [T],
+) {
     let mut at = 0;
     for rows in starts.windows(2) {
         let count = rows[1] - rows[0];
