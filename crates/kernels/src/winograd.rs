@@ -59,7 +59,8 @@ pub(crate) fn pays(g: &ConvGeometry, isa: Isa) -> bool {
     // Either direction pads one of the two numbers of channels.
     let products = PLANES as f64 * tiles * (c * whole(g.out_channels)).max(k * whole(g.in_channels));
     let transforms = TRANSFORM * tiles * (whole(g.in_channels) + whole(g.out_channels));
-    isa != Isa::Portable && products + transforms + WEIGHT * c * k < direct
+    let weight = if isa == Isa::Avx512 { WEIGHT.0 } else { WEIGHT.1 };
+    isa != Isa::Portable && products + transforms + weight * c * k < direct
 }
 
 /// The tiles that cover so many pixels along one axis.
@@ -76,8 +77,9 @@ fn first(tile: usize, dilation: usize) -> usize {
 
 /// What transforming a tile there or back costs for each channel, in multiplications of the direct sum (fitted on Zen 4).
 const TRANSFORM: f64 = 310.0;
-/// What transforming the weights of a pair of channels costs.
-const WEIGHT: f64 = 380.0;
+/// What transforming the weights of a pair of channels costs: with long vectors, and with AVX2 (fitted on Zen 3, where what is
+/// written spills from the second-level cache).
+const WEIGHT: (f64, f64) = (380.0, 1000.0);
 
 /// Some tiles: all of several images, or some rows of them of one image.
 #[derive(Clone, Debug)]
