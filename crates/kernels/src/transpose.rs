@@ -1,7 +1,7 @@
 //! Transposes of a matrix into another one with its own distance between rows: how operands are packed for the tiles.
 //!
 //! The plain loop: `to[j * to_row + i] = from[i * from_row + j]`. The trick: squares of 16x16 or 8x8 (f32) or 4x4 (f64) elements are
-//! transposed in registers, so that reads and writes are whole vectors. Those of 16 read and write whole cache lines: planes of
+//! transposed in registers, so that reads and writes are whole vectors; the last ones overlap. Those of 16 read and write whole cache lines: planes of
 //! 32x32 pixels are 4 KiB apart, and their lines would drive each other out of the first-level cache before the other half is used.
 
 use crate::element::Float;
@@ -54,20 +54,21 @@ pub(crate) unsafe fn transpose_to<T: Float>(
     #[cfg(target_arch = "x86_64")]
     if isa >= Isa::Avx2 {
         let (p, q) = (from.as_ptr(), to);
-        if size_of::<T>() == 4 {
-            done = (rows / 8 * 8, columns / 8 * 8);
+        if size_of::<T>() == 4 && rows > 1 && columns > 1 {
             let large = if isa == Isa::Avx512 { (rows / 16 * 16, columns / 16 * 16) } else { (0, 0) };
             // SAFETY: T is f32, the only float of four bytes; the set exists, the source was checked, and the caller's promise.
             unsafe {
                 let (p, q) = (p.cast::<f32>(), q.cast::<f32>());
                 large_squares(large, p, from_row, q, to_row);
                 // What is left of the columns, then of the rows.
-                let side = (large.0, done.1 - large.1);
+                let side = (rows, columns - large.1);
                 squares_f32(side, p.add(large.1), from_row, q.add(large.1 * to_row), to_row);
-                let below = (done.0 - large.0, done.1);
+                let below = (rows - large.0, large.1);
                 squares_f32(below, p.add(large.0 * from_row), from_row, q.add(large.0), to_row);
             }
-        } else {
+            return;
+        }
+        if size_of::<T>() == 8 {
             done = (rows / 4 * 4, columns / 4 * 4);
             // SAFETY: T is f64, the only float of eight bytes; the rest as above.
             unsafe { squares_f64(done, p.cast(), from_row, q.cast(), to_row) };
@@ -120,30 +121,80 @@ unsafe fn large_squares(size: (usize, usize), from: *const f32, from_row: usize,
     }
 }
 
-/// Transposes in squares of 8x8; both sizes are multiples of 8.
+/// Transposes in squares of 8x8; the last ones overlap, or are incomplete where a size is below 8.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 unsafe fn squares_f32(size: (usize, usize), from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
     for i in (0..size.0).step_by(8) {
+        let i = i.min(size.0.saturating_sub(8));
         for j in (0..size.1).step_by(8) {
-            // SAFETY: the square is inside of both matrices.
+            let j = j.min(size.1.saturating_sub(8));
+            // SAFETY: the square, or what there is of it, is inside of both matrices.
             unsafe {
-                let p = from.add(i * from_row + j);
-                let r: [__m256; 8] = std::array::from_fn(|k| _mm256_loadu_ps(p.add(k * from_row)));
-                // Pairs of rows, then fours, then eights.
-                let low = |a, b| _mm256_unpacklo_ps(a, b);
-                let high = |a, b| _mm256_unpackhi_ps(a, b);
-                let a = [low(r[0], r[1]), high(r[0], r[1]), low(r[2], r[3]), high(r[2], r[3])];
-                let b = [low(r[4], r[5]), high(r[4], r[5]), low(r[6], r[7]), high(r[6], r[7])];
-                let even = |x, y| _mm256_shuffle_ps::<0x44>(x, y);
-                let odd = |x, y| _mm256_shuffle_ps::<0xEE>(x, y);
-                let a = [even(a[0], a[2]), odd(a[0], a[2]), even(a[1], a[3]), odd(a[1], a[3])];
-                let b = [even(b[0], b[2]), odd(b[0], b[2]), even(b[1], b[3]), odd(b[1], b[3])];
-                let q = to.add(j * to_row + i);
-                for k in 0..4 {
-                    _mm256_storeu_ps(q.add(k * to_row), _mm256_permute2f128_ps::<0x20>(a[k], b[k]));
-                    _mm256_storeu_ps(q.add((k + 4) * to_row), _mm256_permute2f128_ps::<0x31>(a[k], b[k]));
+                let (p, q) = (from.add(i * from_row + j), to.add(j * to_row + i));
+                if size.0 >= 8 && size.1 >= 8 {
+                    let turned = turn(std::array::from_fn(|k| _mm256_loadu_ps(p.add(k * from_row))));
+                    for (k, v) in turned.into_iter().enumerate() {
+                        _mm256_storeu_ps(q.add(k * to_row), v);
+                    }
+                } else {
+                    incomplete((size.0.min(8), size.1.min(8)), p, from_row, q, to_row);
                 }
+            }
+        }
+    }
+}
+
+/// The transpose of a square.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn turn(r: [__m256; 8]) -> [__m256; 8] {
+    // Pairs of rows, then fours, then eights.
+    let low = |a, b| _mm256_unpacklo_ps(a, b);
+    let high = |a, b| _mm256_unpackhi_ps(a, b);
+    let a = [low(r[0], r[1]), high(r[0], r[1]), low(r[2], r[3]), high(r[2], r[3])];
+    let b = [low(r[4], r[5]), high(r[4], r[5]), low(r[6], r[7]), high(r[6], r[7])];
+    let even = |x, y| _mm256_shuffle_ps::<0x44>(x, y);
+    let odd = |x, y| _mm256_shuffle_ps::<0xEE>(x, y);
+    let a = [even(a[0], a[2]), odd(a[0], a[2]), even(a[1], a[3]), odd(a[1], a[3])];
+    let b = [even(b[0], b[2]), odd(b[0], b[2]), even(b[1], b[3]), odd(b[1], b[3])];
+    std::array::from_fn(|k| match k {
+        0..4 => _mm256_permute2f128_ps::<0x20>(a[k], b[k]),
+        _ => _mm256_permute2f128_ps::<0x31>(a[k - 4], b[k - 4]),
+    })
+}
+
+/// A square of which only some rows and columns exist.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn incomplete(size: (usize, usize), from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+    let mask: [i32; 8] = std::array::from_fn(|j| if j < size.1 { -1 } else { 0 });
+    // SAFETY: nothing but the elements of these rows and columns is touched.
+    unsafe {
+        let mask = _mm256_loadu_si256(mask.as_ptr().cast());
+        let rows = std::array::from_fn(|k| match k {
+            _ if k >= size.0 => _mm256_setzero_ps(),
+            _ if size.1 == 8 => _mm256_loadu_ps(from.add(k * from_row)),
+            _ => _mm256_maskload_ps(from.add(k * from_row), mask),
+        });
+        for (k, v) in turn(rows).into_iter().enumerate().take(size.1) {
+            let to = to.add(k * to_row);
+            if size.0 == 8 {
+                _mm256_storeu_ps(to, v);
+                continue;
+            }
+            // Stores with a mask are slow on Zen 3.
+            let (mut at, mut half) = (to, _mm256_castps256_ps128(v));
+            if size.0 & 4 != 0 {
+                _mm_storeu_ps(at, half);
+                (at, half) = (at.add(4), _mm256_extractf128_ps::<1>(v));
+            }
+            if size.0 & 2 != 0 {
+                _mm_storel_pd(at.cast(), _mm_castps_pd(half));
+                (at, half) = (at.add(2), _mm_movehl_ps(half, half));
+            }
+            if size.0 & 1 != 0 {
+                _mm_store_ss(at, half);
             }
         }
     }
