@@ -3,6 +3,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use kernels::buffer::Buffer;
+use kernels::copy::copy_slice;
 use kernels::{par, peak};
 
 /// Work that is worth all threads, whatever it is.
@@ -40,14 +42,15 @@ pub fn multiply_adds(budget: Duration) -> f64 {
 pub fn copies(bytes: usize, budget: Duration) -> f64 {
     let threads = par::num_threads();
     let words = bytes / 4;
-    let (from, mut to) = (vec![1f32; threads * words], vec![0f32; threads * words]);
+    let (from, mut to) = (Buffer::filled(threads * words, 1f32), Buffer::filled(threads * words, 0f32));
+    let to = to.make_mut();
     // Small blocks are copied many times in one measurement.
     let times = ((16 << 20) / bytes).max(1);
     let seconds = shortest(budget, || {
-        par::for_each_chunk(&mut to, words, MUCH, |i, to| {
+        par::for_each_chunk(to, words, MUCH, |i, to| {
             let from = &from[i * words..(i + 1) * words];
             for _ in 0..times {
-                to.copy_from_slice(black_box(from));
+                copy_slice(black_box(from), to);
                 black_box(&mut *to);
             }
         });

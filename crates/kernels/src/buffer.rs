@@ -10,6 +10,7 @@
 //! type for which each bit pattern is a value. Large blocks start at varying offsets within a page, so that the
 //! same element of several tensors does not fall into one set of the cache.
 
+use crate::copy::copy_slice;
 use crate::element::Element;
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::Cell;
@@ -405,7 +406,7 @@ impl<T: Element> Buffer<T> {
     /// A copy of a slice.
     pub fn from_slice(elements: &[T]) -> Self {
         let mut buffer = Self::unfilled(elements.len());
-        buffer.owned().copy_from_slice(elements);
+        copy_slice(elements, buffer.owned());
         buffer
     }
 

@@ -6,8 +6,12 @@
 //! the one that lies close together (a transpose) the two inner axes are copied in small square blocks. The outermost axis
 //! is divided over the threads.
 
+mod slice;
+
 use crate::element::{Element, compiled_here};
 use crate::par;
+
+pub use slice::copy_slice;
 
 /// Elements of one piece of work for a thread.
 const PIECE: usize = 16 * 1024;
@@ -86,7 +90,7 @@ fn walk<T: Element>(src: &[T], axes: &[(usize, usize)], dst: &mut [T]) {
 fn run<T: Element>(src: &[T], stride: usize, dst: &mut [T]) {
     match stride {
         0 => dst.fill(src[0]),
-        1 => dst.copy_from_slice(src),
+        1 => copy_slice(src, dst),
         _ => dst.iter_mut().zip(src.iter().step_by(stride)).for_each(|(d, &v)| *d = v),
     }
 }

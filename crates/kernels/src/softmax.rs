@@ -5,6 +5,7 @@
 //! The tricks: rows are short (ten classes, say), so the differences of many rows are written first and exponentiated in one
 //! go; with `inner > 1` all columns of a group advance together. Sums are accumulated in double precision.
 
+use crate::copy::copy_slice;
 use crate::element::{Float, compiled_here};
 use crate::math::{Loops, MulAdd, vectorised};
 use crate::par;
@@ -109,7 +110,7 @@ impl<T: Float, const LOG: bool> Loops for Rows<'_, T, LOG> {
                     }
                 }
                 if n > BLOCK && !LOG {
-                    y.copy_from_slice(e);
+                    copy_slice(e, y);
                 }
             }
             if n > BLOCK {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Deref;
 
 use kernels::buffer::Buffer;
-use kernels::copy::copy_strided;
+use kernels::copy::{copy_slice, copy_strided};
 use kernels::elementwise::{self, Binary, Compare, Operand, Unary};
 use kernels::handle::Handle;
 
@@ -264,7 +264,7 @@ pub(crate) fn copy_into<T: Element>(source: &[T], into: &mut [T], part: &Layout)
     runs.for_each(|[at]| {
         let row = rows.next().expect("the source has the shape of the part");
         if runs.strides[0] == 1 {
-            into[at..at + row.len()].copy_from_slice(row);
+            copy_slice(row, &mut into[at..at + row.len()]);
         } else {
             into[at..].iter_mut().step_by(runs.strides[0].max(1)).zip(row).for_each(|(y, &v)| *y = v);
         }

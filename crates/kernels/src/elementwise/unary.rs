@@ -1,6 +1,7 @@
 //! Functions of one element.
 
 use super::{CHUNK, SIMPLE, Unary};
+use crate::copy::copy_slice;
 use crate::element::{Float, compiled_here};
 use crate::math::{Loops, MulAdd, vectorised};
 use crate::par;
@@ -37,7 +38,7 @@ pub fn unary_in_place<T: Float>(op: Unary, y: &mut [T]) {
         let mut block = [T::ZERO; BLOCK];
         for y in y.chunks_mut(BLOCK) {
             let x = &mut block[..y.len()];
-            x.copy_from_slice(y);
+            copy_slice(y, x);
             T::map(op, x, y);
         }
     });

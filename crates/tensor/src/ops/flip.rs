@@ -1,5 +1,7 @@
 //! Reversed axes. A flip is its own adjoint.
 
+use kernels::copy::copy_slice;
+
 use super::reduce::around;
 use crate::dtype::{Element, dispatch};
 use crate::error::Result;
@@ -17,7 +19,7 @@ fn reversed<T: Element>(x: &[T], (outer, n, inner): (usize, usize, usize), y: &m
         if inner == 1 {
             y.iter_mut().zip(x.iter().rev()).for_each(|(y, &v)| *y = v);
         } else if inner > 0 {
-            y.chunks_exact_mut(inner).zip(x.chunks_exact(inner).rev()).for_each(|(y, x)| y.copy_from_slice(x));
+            y.chunks_exact_mut(inner).zip(x.chunks_exact(inner).rev()).for_each(|(y, x)| copy_slice(x, y));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Picking elements by index tensors, and the adjoints that add them back: gather ↔ scatter_add, index_select ↔ index_add.
 
+use kernels::copy::copy_slice;
+
 use super::reduce::around;
 use crate::dtype::{DType, Element, Number, dispatch};
 use crate::error::{Error, Result};
@@ -179,7 +181,7 @@ impl Tensor {
             for o in 0..if inner == 0 { 0 } else { outer } {
                 for (&i, y) in index.value.slice::<i64>().iter().zip(rows.by_ref()) {
                     let from = (o * n + i as usize) * inner;
-                    y.copy_from_slice(&x[from..from + inner]);
+                    copy_slice(&x[from..from + inner], y);
                 }
             }
         })?);

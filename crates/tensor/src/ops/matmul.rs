@@ -2,6 +2,7 @@
 //!
 //! Closed under differentiation: the gradients of a product are products with transposes.
 
+use kernels::copy::copy_slice;
 use kernels::gemm::{MatRef, gemm};
 
 use super::advice;
@@ -196,7 +197,7 @@ fn affine<T: Element + Float>(x: &Value, weight: &Value, bias: Option<&Value>) -
     let bias = bias.map(Value::contiguous).transpose()?;
     Value::build("linear", &Shape::from([rows, out]), |y: &mut [T]| {
         if let Some(bias) = &bias {
-            y.chunks_exact_mut(out.max(1)).for_each(|row| row.copy_from_slice(bias.slice()));
+            y.chunks_exact_mut(out.max(1)).for_each(|row| copy_slice(bias.slice(), row));
         }
         gemm(matrix(x, 0), matrix(&turned, 0), bias.is_none(), y);
     })
