@@ -236,6 +236,11 @@ pub trait Real:
     const TINY: Self;
     /// The nearest number to a double.
     fn real(v: f64) -> Self;
+    /// The number without what follows the point.
+    ///
+    /// # Safety
+    /// It is no NaN and has less than 32 bits.
+    unsafe fn whole(self) -> i32;
     /// `a * b + c`.
     fn mul_add<M: MulAdd>(self, b: Self, c: Self) -> Self;
     /// The absolute value.
@@ -282,6 +287,11 @@ macro_rules! real {
             #[inline(always)]
             fn real(v: f64) -> Self {
                 v as $t
+            }
+            #[inline(always)]
+            unsafe fn whole(self) -> i32 {
+                // SAFETY: the caller's promise.
+                unsafe { self.to_int_unchecked() }
             }
             #[inline(always)]
             fn mul_add<M: MulAdd>(self, b: Self, c: Self) -> Self {

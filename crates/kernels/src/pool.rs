@@ -1,10 +1,10 @@
 //! Pooling over windows of planes.
 //!
 //! The plain loop: for each plane and each output pixel, fold the elements of its window that lie inside of the plane.
-//! The tricks: strips of a plane are copied into a frame of neutral elements, so that all their windows are computed in two long
-//! loops without edges: first the columns of each window, then the rows (`strip`); windows of 2x2 that cover a plane need no copy
-//! (`halve`). Where a maximum is, is a byte (`taps`). Adjoints gather: those of the mean add rows first and spread the sums over
-//! columns then, so each element of the input is written once. Planes are divided over the threads.
+//! The tricks: the rows of all windows of a strip are folded as they lie in the plane, then their columns, sorted by residue, in the
+//! same way (`strip`); windows of 2x2 that cover a plane are taken as one long row (`halve`). Where a maximum is, is a byte (`taps`).
+//! Adjoints gather: those of the mean add rows first and spread the sums over columns then, those of maxima compare bytes, so each
+//! element of the input is written once. Planes are divided over the threads.
 
 mod far;
 mod halve;
@@ -16,6 +16,7 @@ mod taps;
 use std::iter::StepBy;
 use std::ops::Range;
 
+use crate::buffer::Buffer;
 use crate::element::{Float, compiled_here};
 use crate::par;
 
@@ -144,6 +145,25 @@ impl Axis {
         let first = (place + 1).saturating_sub(self.kernel).div_ceil(self.stride);
         let end = (place / self.stride + 1).min(self.output);
         first.min(end)..end
+    }
+}
+
+/// The outputs whose windows contain each input position, found once: divisions take longer than the sums of short rows.
+struct Covering(Buffer<i64>);
+
+impl Covering {
+    fn new(axis: Axis) -> Covering {
+        let mut ends = Buffer::zeroed(2 * axis.input);
+        for (position, pair) in ends.make_mut().as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            let windows = axis.covering(position);
+            *pair = [windows.start as i64, windows.end as i64];
+        }
+        Covering(ends)
+    }
+
+    #[inline(always)]
+    fn of(&self, position: usize) -> Range<usize> {
+        self.0[2 * position] as usize..self.0[2 * position + 1] as usize
     }
 }
 

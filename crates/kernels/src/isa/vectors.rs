@@ -89,6 +89,10 @@ pub trait Simd: Copy + 'static {
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// a + b.
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// The larger elements; those of b where they are equal or one is NaN.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// v where a equals b, and zero elsewhere.
+    unsafe fn where_equal(a: Self::V, b: Self::V, v: Self::V) -> Self::V;
     /// Zero for what is not above it; NaN stays NaN.
     unsafe fn relu(v: Self::V) -> Self::V;
     /// The sum of the elements, in a fixed order.
@@ -194,6 +198,14 @@ macro_rules! portable {
                 a
             }
             #[inline(always)]
+            unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
+                std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+            }
+            #[inline(always)]
+            unsafe fn where_equal(a: Self::V, b: Self::V, v: Self::V) -> Self::V {
+                std::array::from_fn(|i| if a[i] == b[i] { v[i] } else { 0.0 })
+            }
+            #[inline(always)]
             unsafe fn relu(v: Self::V) -> Self::V {
                 v.map(|v| if v <= 0.0 { 0.0 } else { v })
             }
@@ -211,7 +223,7 @@ portable!(Portable64, f64, 2);
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86 {
     ($name:ident, $t:ty, $v:ty, $n:literal, $registers:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $fma:ident,
-     $add:ident, $max:ident, $mask:ty, |$from:ident, $to:ident| $range:expr, |$p:ident, $m:ident| $read:expr, $write:ident $(, $a:ident $b:ident $c:ident, $unzip:expr, $zip:expr, $third:expr)?) => {
+     $add:ident, $max:ident, |$u:ident, $w:ident, $k:ident| $equal:expr, $mask:ty, |$from:ident, $to:ident| $range:expr, |$p:ident, $m:ident| $read:expr, $write:ident $(, $a:ident $b:ident $c:ident, $unzip:expr, $zip:expr, $third:expr)?) => {
         #[doc(hidden)]
         #[derive(Clone, Copy, Debug)]
         pub(crate) struct $name;
@@ -285,6 +297,16 @@ macro_rules! x86 {
             unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
                 // SAFETY: the set is enabled in the caller.
                 unsafe { $add(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
+                // SAFETY: the set is enabled in the caller.
+                unsafe { $max(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn where_equal($u: Self::V, $w: Self::V, $k: Self::V) -> Self::V {
+                // SAFETY: the set is enabled in the caller.
+                unsafe { $equal }
             }
             #[inline(always)]
             unsafe fn relu(v: Self::V) -> Self::V {
@@ -402,6 +424,7 @@ x86!(
     _mm512_fmadd_ps,
     _mm512_add_ps,
     _mm512_max_ps,
+    |a, b, v| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b), v),
     u16,
     |from, to| ((1u32 << to) - (1u32 << from)) as u16,
     |p, m| _mm512_maskz_loadu_ps(m, p),
@@ -425,6 +448,7 @@ x86!(
     _mm256_fmadd_ps,
     _mm256_add_ps,
     _mm256_max_ps,
+    |a, b, v| _mm256_and_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a, b), v),
     u8,
     |from, to| ((1u32 << to) - (1u32 << from)) as u8,
     |p, m| _mm256_maskz_loadu_ps(m, p),
@@ -448,6 +472,7 @@ x86!(
     _mm256_fmadd_ps,
     _mm256_add_ps,
     _mm256_max_ps,
+    |a, b, v| _mm256_and_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a, b), v),
     __m256i,
     |from, to| _mm256_andnot_si256(lanes32(from), lanes32(to)),
     |p, m| _mm256_maskload_ps(p, m),
@@ -471,6 +496,7 @@ x86!(
     _mm256_fmadd_pd,
     _mm256_add_pd,
     _mm256_max_pd,
+    |a, b, v| _mm256_and_pd(_mm256_cmp_pd::<_CMP_EQ_OQ>(a, b), v),
     __m256i,
     |from, to| _mm256_andnot_si256(lanes64(from), lanes64(to)),
     |p, m| _mm256_maskload_pd(p, m),
@@ -490,6 +516,7 @@ x86!(
     _mm_fmadd_ps,
     _mm_add_ps,
     _mm_max_ps,
+    |a, b, v| _mm_and_ps(_mm_cmpeq_ps(a, b), v),
     __m128i,
     |from, to| _mm256_castsi256_si128(_mm256_andnot_si256(lanes32(from), lanes32(to))),
     |p, m| _mm_maskload_ps(p, m),
@@ -513,6 +540,7 @@ x86!(
     _mm_fmadd_pd,
     _mm_add_pd,
     _mm_max_pd,
+    |a, b, v| _mm_and_pd(_mm_cmpeq_pd(a, b), v),
     __m128i,
     |from, to| _mm256_castsi256_si128(_mm256_andnot_si256(lanes64(from), lanes64(to))),
     |p, m| _mm_maskload_pd(p, m),

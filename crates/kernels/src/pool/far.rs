@@ -1,8 +1,9 @@
 //! Results that are larger than the cache.
 //!
 //! To write a line of memory the processor reads it first and then drives something else out of the cache. What nobody can find in
-//! the cache later may be written past it. It pays where little is computed: for maxima and overlapping windows it was slower.
+//! the cache later may be written past it, row by row, so that one leaves while the next one is computed.
 
+use super::strip::put;
 use crate::element::Float;
 
 /// Bytes of results that are not in the cache any more when the last of them are written.
@@ -23,13 +24,13 @@ pub(super) fn stream<T: Float>(from: &[T], to: &mut [T]) {
         let step = 16 / size_of::<T>();
         let first = to.as_ptr().align_offset(16).min(to.len());
         let last = first + (to.len() - first) / step * step;
-        to[..first].copy_from_slice(&from[..first]);
+        put(&from[..first], &mut to[..first]);
         for i in (first..last).step_by(step) {
             // SAFETY: `step` elements from i on are inside of both, and those of `to` are aligned; each processor of this kind has
             // the instructions.
             unsafe { _mm_stream_si128(to.as_mut_ptr().add(i).cast(), _mm_loadu_si128(from.as_ptr().add(i).cast())) };
         }
-        to[last..].copy_from_slice(&from[last..]);
+        put(&from[last..], &mut to[last..]);
     }
     #[cfg(not(target_arch = "x86_64"))]
     to.copy_from_slice(from);

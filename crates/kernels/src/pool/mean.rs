@@ -1,10 +1,11 @@
 //! Average pooling and its adjoint.
 
-use super::far::is_far;
-use super::strip::{Strips, put};
-use super::{PoolGeometry, halve, planes_per_chunk};
+use super::far::{is_far, settle, stream};
+use super::strip::{SUM, Strips, put};
+use super::{Covering, PoolGeometry, halve, planes_per_chunk};
 use crate::buffer::Buffer;
 use crate::element::{Float, compiled_here};
+use crate::isa::{Simd, SimdBody, isa_of};
 use crate::math::{Loops, MulAdd, vectorised};
 use crate::par;
 
@@ -59,8 +60,28 @@ fn avg_pool2d_of<T: Float>(
     let chunk = planes_per_chunk(plane);
     let work = chunk.min(geo.planes) * (12 * plane + 2 * geo.kernel_h * geo.kernel_w * out);
     par::for_each_chunk(y, chunk * out, work, |i, y| {
-        vectorised::<T, _>(Forward { geo, divisor, x: &x[i * chunk * plane..], y });
+        let x = &x[i * chunk * plane..];
+        if halve::fits(geo) {
+            return vectorised::<T, _>(Halves { geo, divisor: divisor.of(2, 2), x, y });
+        }
+        // SAFETY: isa_of never says more than what was detected.
+        unsafe { T::simd(isa_of::<T>(), Forward { geo, divisor, x, y }) };
     });
+}
+
+/// Some planes with windows of 2x2; `x` may have more.
+struct Halves<'a, T> {
+    geo: &'a PoolGeometry,
+    divisor: T,
+    x: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Float> Loops for Halves<'_, T> {
+    #[inline(always)]
+    fn run<M: MulAdd>(self) {
+        halve::mean(self.geo, self.divisor, self.x, self.y);
+    }
 }
 
 /// Some planes; `x` may have more.
@@ -71,13 +92,11 @@ struct Forward<'a, T> {
     y: &'a mut [T],
 }
 
-impl<T: Float> Loops for Forward<'_, T> {
+impl<T: Float> SimdBody<T> for Forward<'_, T> {
+    type Output = ();
     #[inline(always)]
-    fn run<M: MulAdd>(self) {
+    unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         let Forward { geo, divisor, x, y } = self;
-        if halve::fits(geo) {
-            return halve::mean(geo, divisor.of(2, 2), x, y);
-        }
         let (plane, out) = geo.plane();
         let (down, across) = (geo.down(), geo.across());
         let high = |oh: usize| down.count(oh, divisor.include_pad);
@@ -91,30 +110,33 @@ impl<T: Float> Loops for Forward<'_, T> {
             }
             return;
         };
-        let (mut strip, mut row_sums) = (strips.buffer(T::ZERO), Buffer::filled(strips.windows(), T::ZERO));
-        let mut sums = Buffer::filled(strips.rows * strips.per_row, T::ZERO);
-        let (strip, row_sums, sums) = (strip.make_mut(), row_sums.make_mut(), sums.make_mut());
-        let widths: Vec<usize> = (0..geo.out_w).map(wide).collect();
-        // The divisors of a row of windows, which differ only at the edges.
-        let mut divisors = vec![T::ONE; geo.out_w];
-        let mut height = usize::MAX;
+        let (mut strip, mut sorted) = (strips.buffer(T::ZERO), strips.buffer(T::ZERO));
+        let (strip, sorted) = (strip.make_mut(), sorted.make_mut());
+        let mut widths = Buffer::filled(geo.out_w, T::ONE);
+        widths.make_mut().iter_mut().enumerate().for_each(|(ow, width)| *width = divisor.of(1, wide(ow)));
+        // The divisors of the strip whose first row of windows is `start`: they differ only at the edges.
+        let mut divisors = Buffer::filled(strips.rows * geo.out_w, T::ONE);
+        let (divisors, mut start) = (divisors.make_mut(), usize::MAX);
         for (p, y) in y.chunks_exact_mut(out).enumerate() {
-            let x = &x[p * plane..];
             for (part, y) in y.chunks_mut(strips.rows * geo.out_w).enumerate() {
                 let first = part * strips.rows;
-                strips.fill(geo, x, first, T::ZERO, strip);
-                add_columns(geo, strip, row_sums);
-                add_rows(geo, &strips, row_sums, sums);
-                let rows = y.chunks_exact_mut(geo.out_w).zip(sums.chunks_exact(strips.per_row));
-                for (row, (y, sums)) in rows.enumerate() {
-                    let high = high(first + row);
-                    if high != height {
-                        height = high;
-                        divisors.iter_mut().zip(&widths).for_each(|(d, &wide)| *d = divisor.of(high, wide));
+                if first != start {
+                    start = first;
+                    for (row, divisors) in divisors.chunks_exact_mut(geo.out_w).enumerate() {
+                        let high = if divisor.fixed.is_some() { 1 } else { high(first + row) };
+                        let high = T::real(high as f64);
+                        divisors.iter_mut().zip(&widths[..]).for_each(|(d, &width)| *d = high * width);
                     }
-                    let sums = &sums[..geo.out_w];
-                    y.iter_mut().zip(sums).zip(&divisors).for_each(|((y, &sum), &d)| *y = quotient(sum, d));
                 }
+                // SAFETY: the set of S and H is enabled here; x has a plane, and the buffers are the strips'.
+                unsafe {
+                    strips.down::<S, H, SUM>(geo, &x[p * plane..], first, T::ZERO, strip, None);
+                    let sorted = strips.sort::<S>(strip, sorted);
+                    for (row, y) in y.chunks_exact_mut(geo.out_w).enumerate() {
+                        strips.across::<S, H, SUM>(row, sorted, y);
+                    }
+                }
+                y.iter_mut().zip(&*divisors).for_each(|(y, &d)| *y = quotient(*y, d));
             }
         }
     }
@@ -136,61 +158,6 @@ fn one<T: Float>(geo: &PoolGeometry, x: &[T], oh: usize, ow: usize) -> T {
         }
     }
     sum
-}
-
-/// The sums of the columns of all windows one row high of a strip.
-#[inline(always)]
-fn add_columns<T: Float>(geo: &PoolGeometry, strip: &[T], sums: &mut [T]) {
-    match (geo.kernel_w, geo.stride.1) {
-        (2, 2) => columns::<T, 2, 2>(geo, strip, sums),
-        (3, 1) => columns::<T, 3, 1>(geo, strip, sums),
-        (3, 2) => columns::<T, 3, 2>(geo, strip, sums),
-        (3, 3) => columns::<T, 3, 3>(geo, strip, sums),
-        (_, 1) => columns::<T, 1, 1>(geo, strip, sums),
-        (_, 2) => columns::<T, 1, 2>(geo, strip, sums),
-        _ => columns::<T, 1, 0>(geo, strip, sums),
-    }
-}
-
-/// [`add_columns`] at distance S (0: the geometry's), K columns at a time.
-#[inline(always)]
-fn columns<T: Float, const K: usize, const S: usize>(geo: &PoolGeometry, strip: &[T], sums: &mut [T]) {
-    let stride = if S == 0 { geo.stride.1 } else { S };
-    for first in (0..geo.kernel_w).step_by(K) {
-        let x = &strip[first..];
-        assert!(x.len() >= (sums.len() - 1) * stride + K);
-        for (j, sum) in sums.iter_mut().enumerate() {
-            let mut all = if first == 0 { T::ZERO } else { *sum };
-            for k in 0..K {
-                // SAFETY: j is at most sums.len() - 1, and k less than K.
-                all = all + unsafe { *x.get_unchecked(j * stride + k) };
-            }
-            *sum = all;
-        }
-    }
-}
-
-/// The sums of the rows of the windows of a strip.
-#[inline(always)]
-fn add_rows<T: Float>(geo: &PoolGeometry, strips: &Strips, from: &[T], sums: &mut [T]) {
-    let rows = |tap: usize| &from[strips.below(geo, tap)..][..sums.len()];
-    match geo.kernel_h {
-        2 => {
-            let (a, b) = (rows(0), rows(1));
-            sums.iter_mut().zip(a).zip(b).for_each(|((sum, &a), &b)| *sum = a + b);
-        }
-        3 => {
-            let (a, b, c) = (rows(0), rows(1), rows(2));
-            sums.iter_mut().zip(a).zip(b).zip(c).for_each(|(((sum, &a), &b), &c)| *sum = a + b + c);
-        }
-        n => {
-            sums.copy_from_slice(&from[strips.below(geo, 0)..][..sums.len()]);
-            for tap in 1..n {
-                let row = &from[strips.below(geo, tap)..][..sums.len()];
-                sums.iter_mut().zip(row).for_each(|(sum, &v)| *sum = *sum + v);
-            }
-        }
-    }
 }
 
 /// The adjoint of [`avg_pool2d`]: each `gy`, divided as there, is added to the elements of its window.
@@ -264,15 +231,13 @@ impl<T: Float> Loops for Backward<'_, T> {
         let mut divisors = Buffer::filled(geo.out_w, T::ONE);
         let divisors = divisors.make_mut();
         let mut height = usize::MAX;
+        let covering = Covering::new(down);
+        let mut near = Buffer::filled(geo.in_w, T::ZERO);
+        let near = near.make_mut();
         for (gx, gy) in gx.chunks_exact_mut(plane).zip(gy.chunks_exact(out)) {
             for (block, gx) in gx.chunks_mut(rows * geo.in_w).enumerate() {
                 let inside = block * rows..block * rows + gx.len() / geo.in_w;
-                let mut covering = inside.clone().map(|h| down.covering(h)).filter(|windows| !windows.is_empty());
-                let Some(first) = covering.next() else {
-                    gx.fill(T::ZERO);
-                    continue;
-                };
-                let windows = first.start..covering.next_back().unwrap_or(first).end;
+                let windows = covering.of(inside.start).start..covering.of(inside.end - 1).end;
                 let n = windows.len() * pitch;
                 for (oh, parts) in windows.clone().zip(parts[before..].chunks_exact_mut(pitch)) {
                     let high = down.count(oh, divisor.include_pad);
@@ -290,17 +255,27 @@ impl<T: Float> Loops for Backward<'_, T> {
                     stride => spread::<T, 0>(row, parts, across.kernel, stride),
                 }
                 for (h, gx) in inside.zip(gx.chunks_exact_mut(geo.in_w)) {
+                    let to = if far { &mut *near } else { &mut *gx };
                     let row = |oh: usize| &wide[(oh - windows.start) * pitch * stride.1 + geo.padding.1..][..geo.in_w];
-                    let mut covering = down.covering(h);
-                    match covering.next() {
-                        Some(oh) => put(row(oh), gx),
-                        None => gx.fill(T::ZERO),
+                    let mut covering = covering.of(h);
+                    match (covering.next(), covering.next()) {
+                        (None, _) => to.fill(T::ZERO),
+                        (Some(oh), None) => put(row(oh), to),
+                        (Some(a), Some(b)) => {
+                            to.iter_mut().zip(row(a)).zip(row(b)).for_each(|((to, &a), &b)| *to = a + b)
+                        }
                     }
                     for oh in covering {
-                        gx.iter_mut().zip(row(oh)).for_each(|(gx, &g)| *gx = *gx + g);
+                        to.iter_mut().zip(row(oh)).for_each(|(to, &g)| *to = *to + g);
+                    }
+                    if far {
+                        stream(near, gx);
                     }
                 }
             }
+        }
+        if far {
+            settle();
         }
     }
 }

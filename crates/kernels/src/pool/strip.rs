@@ -1,13 +1,15 @@
-//! Strips: some rows of a plane with what lies around them, laid out so that windows are found in two long loops.
+//! Strips: some rows of windows of a plane, folded down first and then across.
 //!
-//! Rows of small images are short (7 or 14 windows, say), and a loop for each would spend its time on the ends. In a strip the rows
-//! follow each other at a distance that is a multiple of the stride, so one loop over all of it folds the columns of the windows
-//! of every row. Rows of the same residue by the stride stand together, so a second one folds the rows.
+//! The plain loop: fold the rows of each window column by column, then its columns. The tricks: down, whole rows of the plane are
+//! folded as they lie there, into rows with neutral elements around them. Those columns are sorted by their residue by the stride,
+//! in one long loop over all rows. Then the n-th columns of all windows of a row lie side by side, and across is as down. The last
+//! vector of a row overlaps the one before it, so rows of any length have no loop for their ends.
 
 use super::PoolGeometry;
 use crate::buffer::Buffer;
 use crate::element::Float;
-use crate::isa::prefetch;
+use crate::isa::{Simd, prefetch};
+use crate::math::{Arithmetic, Real};
 
 /// How the planes of a geometry are cut.
 pub(super) struct Strips {
@@ -16,67 +18,383 @@ pub(super) struct Strips {
     /// Elements from row to row, a multiple of the stride, and the windows that begin there.
     pitch: usize,
     pub(super) per_row: usize,
-    /// Residues of rows that windows read, and the rows of each.
-    residues: usize,
+    /// Elements of a residue.
     group: usize,
-    /// Elements between the first and the last column of a window.
-    reach: usize,
+    /// Where the n-th columns of windows begin, among elements sorted by residue.
+    columns: Buffer<i64>,
 }
 
-/// Elements of a strip: what fits into the first-level cache with what is found from it.
-const NEAR: usize = 4096;
+/// Elements of a strip: it stays in the first-level cache, sorted too.
+const NEAR: usize = 2048;
+/// What the elements of a residue are a multiple of, so that whole vectors are sorted.
+const WHOLE: usize = 16;
+
+/// Folds of windows.
+pub(super) const SUM: u8 = 0;
+pub(super) const MAX: u8 = 1;
 
 impl Strips {
     /// None if strips would be much larger than what is in them.
     pub(super) fn new(geo: &PoolGeometry) -> Option<Strips> {
         let reach = (geo.kernel_w - 1).checked_mul(geo.dilation.1)?;
         let high = (geo.kernel_h - 1).checked_mul(geo.dilation.0)?;
-        let width = (geo.out_w - 1).checked_mul(geo.stride.1)?.checked_add(reach + 1)?;
-        let pitch = width.checked_next_multiple_of(geo.stride.1)?;
-        let residues = geo.stride.0.min(high + 1);
-        let more = high / geo.stride.0;
-        let most = (NEAR / pitch / residues).saturating_sub(more).clamp(1, geo.out_h);
-        let rows = geo.out_h.div_ceil(geo.out_h.div_ceil(most));
-        let (group, near) = (rows + more, 64 + 4 * geo.in_w);
-        let fits = pitch <= near && high <= 64 + 4 * geo.in_h;
-        fits.then(|| Strips { rows, pitch, per_row: pitch / geo.stride.1, residues, group, reach })
+        let stride = geo.stride.1;
+        let width = (geo.out_w - 1).checked_mul(stride)?.checked_add(reach + 1)?;
+        let pitch = width.checked_next_multiple_of(stride)?;
+        if pitch > 64 + 4 * geo.in_w || high > 64 + 4 * geo.in_h {
+            return None;
+        }
+        let per_row = pitch / stride;
+        let rows = geo.out_h.div_ceil(geo.out_h.div_ceil((NEAR / pitch).clamp(1, geo.out_h)));
+        let group = (rows * per_row + reach / stride).next_multiple_of(WHOLE);
+        let mut columns = Buffer::zeroed(geo.kernel_w);
+        for (tap, column) in columns.make_mut().iter_mut().enumerate() {
+            let place = tap * geo.dilation.1;
+            *column = (place % stride * group + place / stride) as i64;
+        }
+        Some(Strips { rows, pitch, per_row, group, columns })
     }
 
-    /// A strip with `around` everywhere.
+    /// A strip with `around` everywhere, and some elements more.
     pub(super) fn buffer<T: Float>(&self, around: T) -> Buffer<T> {
-        Buffer::filled(self.residues * self.group * self.pitch + self.reach, around)
+        Buffer::filled(self.pitch / self.per_row * self.group + 2, around)
     }
 
-    /// The windows of all rows of a strip, of one row high.
-    pub(super) fn windows(&self) -> usize {
-        self.residues * self.group * self.per_row
-    }
-
-    /// Where the elements `tap` rows below the first row of the first window begin, in windows.
-    pub(super) fn below(&self, geo: &PoolGeometry, tap: usize) -> usize {
-        let row = tap * geo.dilation.0;
-        (row % geo.stride.0 * self.group + row / geo.stride.0) * self.per_row
-    }
-
-    /// Fills a strip whose first row of windows is `first` from the first plane of `x`, and asks for what comes a plane later.
+    /// Folds the columns of each window of the rows from `first` on, which lie in the first plane of `x`, and asks for what comes a
+    /// plane later. If there are `ranks`, also `kernel_w` times the number of rows from that of the first maximum to the last one.
+    ///
+    /// # Safety
+    /// The instruction set is enabled in the caller; `x` begins with a plane, the others have the length of [`buffer`](Self::buffer).
     #[inline(always)]
-    pub(super) fn fill<T: Float>(&self, geo: &PoolGeometry, x: &[T], first: usize, around: T, strip: &mut [T]) {
-        let left = geo.padding.1;
-        let width = geo.in_w.min(self.pitch.saturating_sub(left));
-        for residue in 0..self.residues {
-            for i in 0..self.group {
-                let at = (residue * self.group + i) * self.pitch;
-                let row = ((first + i) * geo.stride.0 + residue).wrapping_sub(geo.padding.0);
-                if row < geo.in_h {
-                    for column in (0..width).step_by(64 / size_of::<T>()) {
-                        prefetch(x.as_ptr(), (geo.in_h + row) * geo.in_w + column);
-                    }
-                    put(&x[row * geo.in_w..][..width], &mut strip[at + left..][..width]);
-                } else {
-                    strip[at..at + self.pitch].fill(around);
+    pub(super) unsafe fn down<S: Simd, H: Simd<T = S::T>, const FOLD: u8>(
+        &self,
+        geo: &PoolGeometry,
+        x: &[S::T],
+        first: usize,
+        around: S::T,
+        strip: &mut [S::T],
+        mut ranks: Option<&mut [S::T]>,
+    ) {
+        let axis = geo.down();
+        // What lies behind the last window is not needed.
+        let width = geo.in_w.min(self.pitch.saturating_sub(geo.padding.1));
+        for i in 0..self.rows.min(geo.out_h - first) {
+            // The taps of the window that lie inside of the plane; divisions would take longer than the sums.
+            let start = (first + i) * axis.stride;
+            let steps = |n: usize| if axis.dilation == 1 { n } else { n.div_ceil(axis.dilation) };
+            let above = steps(axis.padding.saturating_sub(start));
+            let end = steps((axis.input + axis.padding).saturating_sub(start)).min(axis.kernel);
+            let (count, top) = (end.saturating_sub(above), (start + above * axis.dilation).wrapping_sub(axis.padding));
+            let at = i * self.pitch + geo.padding.1;
+            let to = &mut strip[at..at + width];
+            if count == 0 {
+                to.fill(around);
+                continue;
+            }
+            for row in start..start + axis.stride {
+                for column in (0..geo.in_w).step_by(64 / size_of::<S::T>()) {
+                    prefetch(x.as_ptr(), (geo.in_h + row) * geo.in_w + column);
+                }
+            }
+            let x = &x[top * geo.in_w..];
+            let step = geo.dilation.0 * geo.in_w;
+            assert!(x.len() >= (count - 1) * step + width);
+            // SAFETY: `count` rows of `width` elements are inside of `x`, and as many in `to` and `ranks`.
+            unsafe {
+                let Some(ranks) = &mut ranks else {
+                    fold::<S, H, FOLD>(x.as_ptr(), |tap| tap * step, count, width, to.as_mut_ptr());
+                    continue;
+                };
+                let rank = ((geo.kernel_h + 1 - end) * geo.kernel_w, geo.kernel_w);
+                let rank = (S::T::real(f64::from(rank.0 as i32)), S::T::real(f64::from(rank.1 as i32)));
+                let (x, at, to) = (x.as_ptr(), |tap| tap * step, (to.as_mut_ptr(), ranks[at..at + width].as_mut_ptr()));
+                match count {
+                    2 => rank_down::<S, H, 2>(x, at, rank, 2, width, to),
+                    3 => rank_down::<S, H, 3>(x, at, rank, 3, width, to),
+                    _ => rank_down::<S, H, 0>(x, at, rank, count, width, to),
                 }
             }
         }
+    }
+
+    /// Sorts a strip by residue.
+    ///
+    /// # Safety
+    /// The instruction set is enabled in the caller; both have the length of [`buffer`](Self::buffer).
+    #[inline(always)]
+    pub(super) unsafe fn sort<'a, S: Simd>(&self, strip: &'a [S::T], sorted: &'a mut [S::T]) -> &'a [S::T] {
+        let (stride, group) = (self.pitch / self.per_row, self.group);
+        assert!(strip.len() > stride * group + 1 && sorted.len() == strip.len());
+        let (from, to) = (strip.as_ptr(), sorted.as_mut_ptr());
+        // SAFETY: groups consist of whole vectors, and the strip has two elements more.
+        unsafe {
+            match stride {
+                1 => return strip,
+                2 => {
+                    for i in (0..group).step_by(S::N) {
+                        let [even, odd] = S::unzip(S::load(from.add(2 * i)), S::load(from.add(2 * i + S::N)));
+                        S::store(to.add(i), even);
+                        S::store(to.add(group + i), odd);
+                    }
+                }
+                3 => {
+                    for i in (0..group).step_by(S::N) {
+                        for residue in 0..3 {
+                            let from = from.add(3 * i + residue);
+                            let v = S::third(S::load(from), S::load(from.add(S::N)), S::load(from.add(2 * S::N)));
+                            S::store(to.add(residue * group + i), v);
+                        }
+                    }
+                }
+                _ => {
+                    for residue in 0..stride {
+                        for i in 0..group {
+                            *to.add(residue * group + i) = *from.add(stride * i + residue);
+                        }
+                    }
+                }
+            }
+        }
+        sorted
+    }
+
+    /// Folds the windows of row `i` of a sorted strip.
+    ///
+    /// # Safety
+    /// The instruction set is enabled in the caller; `sorted` comes from [`sort`](Self::sort).
+    #[inline(always)]
+    pub(super) unsafe fn across<S: Simd, H: Simd<T = S::T>, const FOLD: u8>(
+        &self,
+        i: usize,
+        sorted: &[S::T],
+        y: &mut [S::T],
+    ) {
+        assert!(i < self.rows && y.len() <= self.per_row);
+        let x = sorted[i * self.per_row..].as_ptr();
+        let (columns, to) = (&self.columns[..], y.as_mut_ptr());
+        // SAFETY: a row of windows at each column is inside of the strip.
+        unsafe {
+            match *columns {
+                [a, b] => fold::<S, H, FOLD>(x, |tap| [a, b][tap] as usize, 2, y.len(), to),
+                [a, b, c] => fold::<S, H, FOLD>(x, |tap| [a, b, c][tap] as usize, 3, y.len(), to),
+                _ => fold::<S, H, FOLD>(x, |tap| columns[tap] as usize, columns.len(), y.len(), to),
+            }
+        }
+    }
+
+    /// The ranks of the windows of row `i` with these maxima: how many elements come from the first maximum to the last element.
+    ///
+    /// # Safety
+    /// The instruction set is enabled in the caller; `sorted` and `ranks` come from [`sort`](Self::sort).
+    #[inline(always)]
+    pub(super) unsafe fn ranks<S: Simd, H: Simd<T = S::T>>(
+        &self,
+        i: usize,
+        (sorted, ranks): (&[S::T], &[S::T]),
+        y: &[S::T],
+        to: &mut [S::T],
+    ) {
+        assert!(i < self.rows && y.len() <= self.per_row && to.len() == y.len() && ranks.len() == sorted.len());
+        let start = i * self.per_row;
+        let (x, ranks) = (sorted[start..].as_ptr(), ranks[start..].as_ptr());
+        let (columns, n, y, to) = (&self.columns[..], y.len(), y.as_ptr(), to.as_mut_ptr());
+        // SAFETY: as in `across`.
+        unsafe {
+            match *columns {
+                [a, b] => rank_across::<S, H, 2>((x, ranks), |tap| [a, b][tap] as usize, 2, n, y, to),
+                [a, b, c] => rank_across::<S, H, 3>((x, ranks), |tap| [a, b, c][tap] as usize, 3, n, y, to),
+                _ => rank_across::<S, H, 0>((x, ranks), |tap| columns[tap] as usize, columns.len(), n, y, to),
+            }
+        }
+    }
+}
+
+// Below, rows of n elements at x are folded whose n-th ones begin at `at(tap)`: K of them, or as many as there are `taps` if K is 0.
+// All elements are inside of what the callers have checked.
+
+/// Writes the folds to `to`.
+#[inline(always)]
+unsafe fn fold<S: Simd, H: Simd<T = S::T>, const FOLD: u8>(
+    x: *const S::T,
+    at: impl Fn(usize) -> usize + Copy,
+    taps: usize,
+    n: usize,
+    to: *mut S::T,
+) {
+    // SAFETY: the callers' promise.
+    unsafe {
+        match taps {
+            2 => fold_row::<S, H, FOLD, 2>(x, at, 2, n, to),
+            3 => fold_row::<S, H, FOLD, 3>(x, at, 3, n, to),
+            _ => fold_row::<S, H, FOLD, 0>(x, at, taps, n, to),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn fold_row<S: Simd, H: Simd<T = S::T>, const FOLD: u8, const K: usize>(
+    x: *const S::T,
+    at: impl Fn(usize) -> usize + Copy,
+    taps: usize,
+    n: usize,
+    to: *mut S::T,
+) {
+    // SAFETY: the callers' promise; the last vector ends with the row.
+    unsafe {
+        if n >= S::N {
+            for i in (0..n).step_by(S::N) {
+                let i = i.min(n - S::N);
+                S::store(to.add(i), folded::<S, FOLD, K>(x.add(i), at, taps));
+            }
+        } else if n >= H::N {
+            for i in (0..n).step_by(H::N) {
+                let i = i.min(n - H::N);
+                H::store(to.add(i), folded::<H, FOLD, K>(x.add(i), at, taps));
+            }
+        } else {
+            for i in 0..n {
+                *to.add(i) = folded_one::<S::T, FOLD>(x.add(i), at, taps);
+            }
+        }
+    }
+}
+
+/// A vector of folds. Of equal maxima the first one is taken.
+#[inline(always)]
+unsafe fn folded<S: Simd, const FOLD: u8, const K: usize>(
+    x: *const S::T,
+    at: impl Fn(usize) -> usize,
+    taps: usize,
+) -> S::V {
+    // SAFETY: the callers' promise.
+    unsafe {
+        let mut all = S::load(x.add(at(0)));
+        for tap in 1..if K == 0 { taps } else { K } {
+            let v = S::load(x.add(at(tap)));
+            all = if FOLD == SUM { S::add(all, v) } else { S::max(v, all) };
+        }
+        all
+    }
+}
+
+#[inline(always)]
+unsafe fn folded_one<T: Float, const FOLD: u8>(x: *const T, at: impl Fn(usize) -> usize, taps: usize) -> T {
+    // SAFETY: the callers' promise.
+    let x = |tap: usize| unsafe { *x.add(at(tap)) };
+    let both = |all: T, v: T| match FOLD {
+        SUM => all + v,
+        _ if v > all => v,
+        _ => all,
+    };
+    (1..taps).fold(x(0), |all, tap| both(all, x(tap)))
+}
+
+/// Writes the maxima to `to`, and the rank of the first of them to `ranks`; the last row has the first of `rank`, and each one above the second one more.
+#[inline(always)]
+unsafe fn rank_down<S: Simd, H: Simd<T = S::T>, const K: usize>(
+    x: *const S::T,
+    at: impl Fn(usize) -> usize + Copy,
+    rank: (S::T, S::T),
+    taps: usize,
+    n: usize,
+    (to, ranks): (*mut S::T, *mut S::T),
+) {
+    // SAFETY: the callers' promise; the last vector ends with the row.
+    unsafe {
+        if n >= S::N {
+            for i in (0..n).step_by(S::N) {
+                let i = i.min(n - S::N);
+                rank_of_columns::<S, K>(x.add(i), at, rank, taps, (to.add(i), ranks.add(i)));
+            }
+        } else if n >= H::N {
+            for i in (0..n).step_by(H::N) {
+                let i = i.min(n - H::N);
+                rank_of_columns::<H, K>(x.add(i), at, rank, taps, (to.add(i), ranks.add(i)));
+            }
+        } else {
+            for i in 0..n {
+                let best = folded_one::<S::T, MAX>(x.add(i), at, taps);
+                let first = (0..taps).find(|&tap| *x.add(at(tap) + i) == best).unwrap_or(0);
+                (*to.add(i), *ranks.add(i)) = (best, rank.0 + rank.1 * S::T::real((taps - 1 - first) as f64));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn rank_of_columns<S: Simd, const K: usize>(
+    x: *const S::T,
+    at: impl Fn(usize) -> usize + Copy,
+    rank: (S::T, S::T),
+    taps: usize,
+    (to, ranks): (*mut S::T, *mut S::T),
+) {
+    let taps = if K == 0 { taps } else { K };
+    // SAFETY: the callers' promise.
+    unsafe {
+        let best = folded::<S, MAX, K>(x, at, taps);
+        let (mut here, more) = (S::splat(rank.0), S::splat(rank.1));
+        let mut most = here;
+        for tap in (0..taps - 1).rev() {
+            here = S::add(here, more);
+            most = S::max(S::where_equal(S::load(x.add(at(tap))), best, here), most);
+        }
+        S::store(to, best);
+        S::store(ranks, most);
+    }
+}
+
+/// Writes the largest rank of those columns that have the maximum; it falls by one from column to column.
+#[inline(always)]
+unsafe fn rank_across<S: Simd, H: Simd<T = S::T>, const K: usize>(
+    (x, ranks): (*const S::T, *const S::T),
+    at: impl Fn(usize) -> usize + Copy,
+    taps: usize,
+    n: usize,
+    y: *const S::T,
+    to: *mut S::T,
+) {
+    // SAFETY: the callers' promise; the last vector ends with the row.
+    unsafe {
+        if n >= S::N {
+            for i in (0..n).step_by(S::N) {
+                let i = i.min(n - S::N);
+                let top = S::load(y.add(i));
+                S::store(to.add(i), rank_of_windows::<S, K>((x.add(i), ranks.add(i)), at, taps, top));
+            }
+        } else if n >= H::N {
+            for i in (0..n).step_by(H::N) {
+                let i = i.min(n - H::N);
+                let top = H::load(y.add(i));
+                H::store(to.add(i), rank_of_windows::<H, K>((x.add(i), ranks.add(i)), at, taps, top));
+            }
+        } else {
+            for i in 0..n {
+                let rank = |tap: usize| *ranks.add(at(tap) + i) - S::T::real(tap as f64);
+                let most = |most: S::T, tap: usize| if rank(tap) > most { rank(tap) } else { most };
+                let first = (0..taps).filter(|&tap| *x.add(at(tap) + i) == *y.add(i));
+                *to.add(i) = first.fold(S::T::ZERO, most);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn rank_of_windows<S: Simd, const K: usize>(
+    (x, ranks): (*const S::T, *const S::T),
+    at: impl Fn(usize) -> usize,
+    taps: usize,
+    top: S::V,
+) -> S::V {
+    // SAFETY: the callers' promise.
+    unsafe {
+        let (mut most, mut beside, one) = (S::zero(), S::zero(), S::splat(-S::T::ONE));
+        for tap in 0..if K == 0 { taps } else { K } {
+            let rank = S::add(S::load(ranks.add(at(tap))), beside);
+            most = S::max(S::where_equal(S::load(x.add(at(tap))), top, rank), most);
+            beside = S::add(beside, one);
+        }
+        most
     }
 }
 

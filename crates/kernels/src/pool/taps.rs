@@ -1,12 +1,17 @@
 //! The adjoint of max-pooling by the places of the maxima in their windows, and its own.
 //!
 //! The plain loop: each gradient is added to the element of its window that its tap names. Where windows are small it is turned
-//! around: each element takes the gradients of the windows above it whose taps name it, which are long loops without branches.
+//! around: each element takes the gradients of the windows above it whose taps name it. For that, gradients and taps are written as
+//! often as a window has columns before the next one begins, the taps less the column. Then the windows that cover a row of elements
+//! lie side by side in a few rows, and each row has one number that names the element: vectors are compared, and where they are
+//! equal the gradient is added. Taps are small whole numbers, so all vectors are of one type.
 
-use super::strip::put;
-use super::{PoolGeometry, planes_per_chunk};
+use super::far::{is_far, settle, stream};
+use super::{Covering, PoolGeometry, planes_per_chunk};
+use crate::buffer::Buffer;
 use crate::element::{Float, compiled_here};
-use crate::math::{Loops, MulAdd, vectorised};
+use crate::isa::{Simd, SimdBody, isa_of};
+use crate::math::Arithmetic;
 use crate::par;
 
 compiled_here! {
@@ -28,10 +33,10 @@ pub fn unpool_taps<T: Float>(geo: &PoolGeometry, g: &[T], taps: &[u8], gx: &mut 
 fn unpool_taps_of<T: Float>(geo: &PoolGeometry, g: &[T], taps: &[u8], gx: &mut [T]) {
     check(geo, gx.len(), g.len(), taps.len());
     let (plane, out) = geo.plane();
-    let chunk = planes_per_chunk(plane);
+    let (chunk, far) = (planes_per_chunk(plane), is_far(gx));
     par::for_each_chunk(gx, chunk * plane, 12 * chunk.min(geo.planes) * plane, |i, gx| {
         let outputs = i * chunk * out..(i * chunk + gx.len() / plane) * out;
-        vectorised::<T, _>(Planes { geo, g: &g[outputs.clone()], taps: &taps[outputs], gx });
+        Planes { geo, g: &g[outputs.clone()], taps: &taps[outputs], gx, far }.unpool();
     });
 }
 
@@ -88,113 +93,220 @@ struct Planes<'a, T> {
     g: &'a [T],
     taps: &'a [u8],
     gx: &'a mut [T],
+    /// Whether to write past the cache.
+    far: bool,
 }
-
-impl<T: Float> Loops for Planes<'_, T> {
-    #[inline(always)]
-    fn run<M: MulAdd>(self) {
-        let geo = self.geo;
-        let (plane, out) = geo.plane();
-        if out == 0 {
-            return self.gx.fill(T::ZERO);
-        }
-        match (geo.kernel_w, geo.stride.1) {
-            // Short rows are not worth their set-up.
-            _ if geo.kernel_h > 3 || plane > FAR || geo.in_w < SHORT => self.scatter(),
-            (2, 2) => self.gather::<2, 2>(),
-            (3, 1) => self.gather::<3, 1>(),
-            (3, 2) => self.gather::<3, 2>(),
-            (3, 3) => self.gather::<3, 3>(),
-            _ => self.scatter(),
-        }
-    }
-}
-
-/// Elements of a row that fill a vector.
-const SHORT: usize = 16;
-/// Elements of a plane that is too large for whole planes of intermediate results.
-const FAR: usize = 1 << 14;
 
 impl<T: Float> Planes<'_, T> {
-    #[inline(always)]
+    fn unpool(self) {
+        let geo = self.geo;
+        // Short rows are not worth their set-up. f64 has one way only.
+        if T::AVX512 && geo.kernel_h.max(geo.kernel_w) <= 3 && geo.in_w >= SHORT && geo.out_h > 0 && geo.out_w > 0 {
+            // SAFETY: isa_of never says more than what was detected.
+            unsafe { T::simd(isa_of::<T>(), self) };
+        } else {
+            self.scatter();
+        }
+    }
+
     fn scatter(self) {
         let (plane, out) = self.geo.plane();
-        let outputs = self.g.chunks_exact(out).zip(self.taps.chunks_exact(out));
         self.gx.fill(T::ZERO);
+        if out == 0 {
+            return;
+        }
+        let outputs = self.g.chunks_exact(out).zip(self.taps.chunks_exact(out));
         let offsets = offsets(self.geo);
         for (gx, (g, taps)) in self.gx.chunks_exact_mut(plane).zip(outputs) {
             each_place(self.geo, &offsets, taps, |at, place| gx[place] = gx[place] + g[at]);
         }
     }
+}
 
-    /// For windows of K columns at distance S: for each row of the windows what its elements take, then the rows of the input.
+/// Elements of a row that fill a vector of any set.
+const SHORT: usize = 16;
+/// Elements of wide rows that stay in the first-level cache with their taps.
+const NEAR: usize = 2048;
+
+impl<T: Float> SimdBody<T> for Planes<'_, T> {
+    type Output = ();
     #[inline(always)]
-    fn gather<const K: usize, const S: usize>(self) {
+    unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         let geo = self.geo;
         let ((plane, out), down) = (geo.plane(), geo.down());
-        // Zeros before each row of gradients stand for the windows that are not there.
-        let before = K.div_ceil(S) - 1;
-        let steps = (geo.in_w + geo.padding.1).div_ceil(S).max(geo.out_w);
-        let pitch = before + steps;
-        let n = geo.out_h * pitch;
-        let (mut spaced, mut spaced_taps) = (vec![T::ZERO; before + n], vec![0; before + n]);
-        let mut taken = vec![[T::ZERO; S]; geo.kernel_h * n];
+        let (kernel, stride, left, width) = (geo.kernel_w, geo.stride.1, geo.padding.1, geo.in_w);
+        // So many windows of a row cover a column. They are found at distance `stride` to the left, where a row begins with none.
+        let backs = kernel.div_ceil(stride);
+        let before = (backs - 1) * stride;
+        let pitch = before + (geo.out_w * stride).max(width + left);
+        // Rows of the plane that are computed together, and the most rows of windows that cover them.
+        let rows = (NEAR / pitch).max(1) * down.stride;
+        let most = (rows / down.stride + down.kernel.div_ceil(down.stride)).min(geo.out_h);
+        let (mut wide, mut named) = (Buffer::filled(most * pitch, T::ZERO), Buffer::filled(most * pitch, -T::ONE));
+        let (wide, named) = (wide.make_mut(), named.make_mut());
+        // Where each row finds the gradients of its windows, and what is there in `named` if they name it: the tap, counted as if a
+        // window had `backs * stride` columns, less the column that it names of those below the window's own.
+        let (mut plan, mut names) = (Buffer::zeroed(10 * geo.in_h), Buffer::filled(9 * geo.in_h, T::ZERO));
+        let plans = plan.make_mut().as_chunks_mut::<10>().0.iter_mut();
+        for (h, ([n, at @ ..], names)) in plans.zip(names.make_mut().as_chunks_mut::<9>().0).enumerate() {
+            for oh in down.covering(h) {
+                let row = h + down.padding - oh * down.stride;
+                for back in (0..backs).rev() {
+                    at[*n as usize] = (oh * pitch + before + left - back * stride) as i64;
+                    names[*n as usize] = T::real(((row * backs + back) * stride) as f64);
+                    *n += 1;
+                }
+            }
+        }
+        let (plan, names) = (plan.as_chunks::<10>().0, names.as_chunks::<9>().0);
+        let (covering, more) = (Covering::new(down), (backs * stride - kernel) as i32);
+        let place = |tap: u8| {
+            let (tap, kernel) = (i32::from(tap), kernel as i32);
+            T::real(f64::from(tap + more * (i32::from(tap >= kernel) + i32::from(tap >= 2 * kernel))))
+        };
+        let mut block = Buffer::filled(width, T::ZERO);
+        let block = block.make_mut();
+        // Pairs of columns that cover the plane, with one window above each row, need no more than gradients and taps side by side.
+        let pairs = (kernel, stride, left) == (2, 2, 0) && down.kernel <= down.stride;
+        let pairs = pairs && width == 2 * geo.out_w && geo.out_w >= S::N;
+        let mut places = Buffer::filled(out, T::ZERO);
+        let places = places.make_mut();
         let outputs = self.g.chunks_exact(out).zip(self.taps.chunks_exact(out));
         for (gx, (g, taps)) in self.gx.chunks_exact_mut(plane).zip(outputs) {
-            let (g, taps) = if pitch == geo.out_w {
-                (g, taps)
-            } else {
-                for (oh, (g, taps)) in g.chunks_exact(geo.out_w).zip(taps.chunks_exact(geo.out_w)).enumerate() {
-                    put(g, &mut spaced[oh * pitch + before..]);
-                    put(taps, &mut spaced_taps[oh * pitch + before..]);
+            places.iter_mut().zip(taps).for_each(|(v, &tap)| *v = place(tap));
+            for (i, gx) in gx.chunks_mut(rows * width).enumerate() {
+                let inside = i * rows..i * rows + gx.len() / width;
+                let windows = covering.of(inside.start).start..covering.of(inside.end - 1).end;
+                assert!(windows.len() <= most);
+                for (i, oh) in windows.clone().enumerate().filter(|_| !pairs) {
+                    let from = oh * geo.out_w..(oh + 1) * geo.out_w;
+                    let to = i * pitch + before..i * pitch + before + geo.out_w * stride;
+                    // SAFETY: the set of S is enabled here.
+                    unsafe {
+                        widen::<S>(stride, &g[from.clone()], T::ZERO, &mut wide[to.clone()]);
+                        widen::<S>(stride, &places[from], T::ONE, &mut named[to]);
+                    }
                 }
-                (&spaced[..], &spaced_taps[..])
-            };
-            for (h, taken) in taken.chunks_exact_mut(n).enumerate() {
-                take::<T, K, S>((h * K) as u8, before, g, taps, taken);
+                let above = windows.start * pitch;
+                let from = (wide.as_ptr().wrapping_sub(above), named.as_ptr().wrapping_sub(above));
+                for (h, gx) in inside.zip(gx.chunks_exact_mut(width)) {
+                    let to = if self.far { &mut *block } else { &mut *gx };
+                    let ([n, at @ ..], names) = (&plan[h], &names[h]);
+                    // SAFETY: the set of S is enabled here; each place is in the row of one of these windows, at most `pitch - width`
+                    // from its start, and a row is not shorter than a vector.
+                    unsafe {
+                        match *n {
+                            0 => to.fill(T::ZERO),
+                            1 if pairs => {
+                                let from = covering.of(h).start * geo.out_w..covering.of(h).end * geo.out_w;
+                                alternate::<S>(&g[from.clone()], &places[from], names[0], to);
+                            }
+                            1 => gather::<S, 1>(from, at, names, to),
+                            2 => gather::<S, 2>(from, at, names, to),
+                            3 => gather::<S, 3>(from, at, names, to),
+                            4 => gather::<S, 4>(from, at, names, to),
+                            6 => gather::<S, 6>(from, at, names, to),
+                            _ => gather::<S, 9>(from, at, names, to),
+                        }
+                    }
+                    if self.far {
+                        stream(block, gx);
+                    }
+                }
             }
-            for (h, gx) in gx.chunks_exact_mut(geo.in_w).enumerate() {
-                let row = |oh: usize| {
-                    let start = (h + geo.padding.0 - oh * geo.stride.0) * n + oh * pitch;
-                    &taken[start..start + steps].as_flattened()[geo.padding.1..][..geo.in_w]
-                };
-                let mut covering = down.covering(h);
-                match covering.next() {
-                    Some(oh) => put(row(oh), gx),
-                    None => gx.fill(T::ZERO),
-                }
-                for oh in covering {
-                    gx.iter_mut().zip(row(oh)).for_each(|(gx, &g)| *gx = *gx + g);
-                }
-            }
+        }
+        if self.far {
+            settle();
         }
     }
 }
 
-/// What the columns of a row of windows take, whose first tap is `first`: of each window those from its own first column to that
-/// of the next one, where also the `before` windows on the left reach.
+/// Writes each element `stride` times, less `step` each time.
+///
+/// # Safety
+/// The instruction set is enabled in the caller.
 #[inline(always)]
-fn take<T: Float, const K: usize, const S: usize>(
-    first: u8,
-    before: usize,
-    g: &[T],
-    taps: &[u8],
-    taken: &mut [[T; S]],
-) {
-    let n = taken.len();
-    assert!(before < 3 && g.len() >= before + n && taps.len() >= before + n);
-    for (j, taken) in taken.iter_mut().enumerate() {
-        for (phase, taken) in taken.iter_mut().enumerate() {
-            let mut sum = T::ZERO;
-            for back in (0..K.div_ceil(S)).rev() {
-                if phase + back * S < K {
-                    // SAFETY: j + before - back is less than before + n.
-                    let (g, tap) =
-                        unsafe { (*g.get_unchecked(j + before - back), *taps.get_unchecked(j + before - back)) };
-                    sum = sum + if tap == first + (phase + back * S) as u8 { g } else { T::ZERO };
+unsafe fn widen<S: Simd>(stride: usize, from: &[S::T], step: S::T, to: &mut [S::T]) {
+    let n = from.len();
+    assert_eq!(to.len(), n * stride);
+    if stride <= 2 && n >= S::N {
+        let (from, to) = (from.as_ptr(), to.as_mut_ptr());
+        for i in (0..n).step_by(S::N) {
+            let i = i.min(n - S::N);
+            // SAFETY: S::N elements from i on, and `stride` times as many, are inside.
+            unsafe {
+                let v = S::load(from.add(i));
+                if stride == 1 {
+                    S::store(to.add(i), v);
+                    continue;
                 }
+                let [low, high] = S::zip(v, S::add(v, S::splat(-step)));
+                S::store(to.add(2 * i), low);
+                S::store(to.add(2 * i + S::N), high);
             }
-            *taken = sum;
+        }
+        return;
+    }
+    if stride == 3 {
+        let triples = to.as_chunks_mut::<3>().0.iter_mut();
+        return triples.zip(from).for_each(|(to, &v)| *to = [v, v - step, v - step - step]);
+    }
+    for (to, &v) in to.chunks_exact_mut(stride).zip(from) {
+        let mut v = v;
+        for to in to {
+            *to = v;
+            v = v - step;
+        }
+    }
+}
+
+/// Writes a row of pairs: the gradients where the tap is `first`, and those where it is the next one.
+///
+/// # Safety
+/// The instruction set is enabled in the caller, and there is at least a vector of gradients.
+#[inline(always)]
+unsafe fn alternate<S: Simd>(g: &[S::T], taps: &[S::T], first: S::T, to: &mut [S::T]) {
+    let n = g.len();
+    assert!(n >= S::N && taps.len() == n && to.len() == 2 * n);
+    for i in (0..n).step_by(S::N) {
+        let i = i.min(n - S::N);
+        // SAFETY: S::N elements from i on, and twice as many of the row, are inside.
+        unsafe {
+            let (g, tap) = (S::load(g.as_ptr().add(i)), S::load(taps.as_ptr().add(i)));
+            let left = S::where_equal(tap, S::splat(first), g);
+            let right = S::where_equal(tap, S::splat(first + S::T::ONE), g);
+            let [low, high] = S::zip(left, right);
+            S::store(to.as_mut_ptr().add(2 * i), low);
+            S::store(to.as_mut_ptr().add(2 * i + S::N), high);
+        }
+    }
+}
+
+/// Adds the gradients of the windows that name an element, for a row of them. There are N: each begins at a place of both, and
+/// names the element by the number that is found in the second one.
+///
+/// # Safety
+/// The instruction set is enabled in the caller, and both have as many elements from each place on as the row, at least a vector.
+#[inline(always)]
+unsafe fn gather<S: Simd, const N: usize>(
+    (wide, named): (*const S::T, *const S::T),
+    at: &[i64; 9],
+    names: &[S::T; 9],
+    to: &mut [S::T],
+) {
+    let n = to.len();
+    // SAFETY: the caller's promise; i + S::N is at most n.
+    unsafe {
+        let terms: [_; N] =
+            std::array::from_fn(|i| (wide.wrapping_add(at[i] as usize), named.wrapping_add(at[i] as usize), names[i]));
+        for i in (0..n).step_by(S::N) {
+            let i = i.min(n - S::N);
+            let mut sum = S::zero();
+            for (k, (wide, named, name)) in terms.into_iter().enumerate() {
+                let g = S::where_equal(S::load(named.add(i)), S::splat(name), S::load(wide.add(i)));
+                sum = if k == 0 { g } else { S::add(sum, g) };
+            }
+            S::store(to.as_mut_ptr().add(i), sum);
         }
     }
 }

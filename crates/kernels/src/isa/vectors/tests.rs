@@ -49,6 +49,18 @@ unsafe fn probe<S: Simd<T = f32>>() {
             y[..S::N].iter().all(|y| y.is_nan() == v.is_nan() && (v.is_nan() || y.to_bits() == f32::to_bits(expected)))
         );
     }
+    for (a, b, most) in
+        [(1.0, 2.0, 2.0), (2.0, 1.0, 2.0), (f32::NAN, 1.0, 1.0), (1.0, f32::NAN, f32::NAN), (3.0, 3.0, 3.0)]
+    {
+        let mut z = [0.0f32; 16];
+        // SAFETY: as above.
+        unsafe {
+            S::store(y.as_mut_ptr(), S::max(S::splat(a), S::splat(b)));
+            S::store(z.as_mut_ptr(), S::where_equal(S::splat(a), S::splat(b), S::splat(5.0)));
+        }
+        assert!(y[..S::N].iter().all(|y| y.to_bits() == f32::to_bits(most)));
+        assert!(z[..S::N].iter().all(|&z| z == if a == b { 5.0 } else { 0.0 }));
+    }
     // SAFETY: as above.
     unsafe {
         let (a, b) = (S::load(x.as_ptr()), S::add(S::splat(16.0), S::load(x.as_ptr())));
