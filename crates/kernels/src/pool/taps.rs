@@ -100,8 +100,9 @@ struct Planes<'a, T> {
 impl<T: Float> Planes<'_, T> {
     fn unpool(self) {
         let geo = self.geo;
-        // Short rows are not worth their set-up. f64 has one way only.
-        if T::AVX512 && geo.kernel_h.max(geo.kernel_w) <= 3 && geo.in_w >= SHORT && geo.out_h > 0 && geo.out_w > 0 {
+        // Short rows are not worth their set-up, and windows far apart leave little to compare. f64 has one way only.
+        let close = geo.kernel_h.max(geo.kernel_w) <= 3 && geo.stride.1 <= 2;
+        if T::AVX512 && close && geo.in_w >= SHORT && geo.out_h > 0 && geo.out_w > 0 {
             // SAFETY: isa_of never says more than what was detected.
             unsafe { T::simd(isa_of::<T>(), self) };
         } else {
@@ -111,14 +112,23 @@ impl<T: Float> Planes<'_, T> {
 
     fn scatter(self) {
         let (plane, out) = self.geo.plane();
-        self.gx.fill(T::ZERO);
         if out == 0 {
-            return;
+            return self.gx.fill(T::ZERO);
         }
         let outputs = self.g.chunks_exact(out).zip(self.taps.chunks_exact(out));
         let offsets = offsets(self.geo);
+        let mut near = Buffer::unfilled(if self.far { plane } else { 0 });
+        let near = near.make_mut();
         for (gx, (g, taps)) in self.gx.chunks_exact_mut(plane).zip(outputs) {
-            each_place(self.geo, &offsets, taps, |at, place| gx[place] = gx[place] + g[at]);
+            let to = if self.far { &mut *near } else { &mut *gx };
+            to.fill(T::ZERO);
+            each_place(self.geo, &offsets, taps, |at, place| to[place] = to[place] + g[at]);
+            if self.far {
+                stream(near, gx);
+            }
+        }
+        if self.far {
+            settle();
         }
     }
 }
@@ -246,10 +256,6 @@ unsafe fn widen<S: Simd>(stride: usize, from: &[S::T], step: S::T, to: &mut [S::
             }
         }
         return;
-    }
-    if stride == 3 {
-        let triples = to.as_chunks_mut::<3>().0.iter_mut();
-        return triples.zip(from).for_each(|(to, &v)| *to = [v, v - step, v - step - step]);
     }
     for (to, &v) in to.chunks_exact_mut(stride).zip(from) {
         let mut v = v;
