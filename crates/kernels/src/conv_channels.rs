@@ -3,14 +3,15 @@
 //! The plain loop, for one padded image: `y[p][k] = bias[k] + sum over taps t of x[pixel[p] + tap[t]] * w[t][k]`.
 //! The tricks: the sums of some pixels and one or two vectors of channels stay in registers over the whole reduction; a pixel is
 //! broadcast from where it lies, through a pointer of its own (or one for two), so neither strides nor the ends of rows cost
-//! anything. The last pixels are computed twice instead of having a tile of their own. The result is transposed once, while it
-//! is in the cache.
+//! anything. Where images are too large for the caches and each line is new to a tile, the pixels of the next tile are asked for
+//! ahead: the hardware sees no order in lines of all channels. The last pixels are computed twice instead of having a tile of
+//! their own. The result is transposed once, while it is in the cache.
 
 use crate::buffer::Buffer;
 use crate::conv::{ConvGeometry, Epilogue};
 use crate::conv_parts::lanes;
 use crate::element::Float;
-use crate::isa::{Isa, Simd, SimdBody};
+use crate::isa::{Isa, Simd, SimdBody, prefetch};
 use crate::par::{self, Shared};
 use crate::planes::{Axis, Planes};
 use crate::transpose::{transpose, transpose_to};
@@ -20,6 +21,9 @@ pub(crate) const FEWEST: usize = 4;
 fn most(isa: Isa, wide: bool) -> usize {
     if wide && isa != Isa::Avx512 { 6 } else { 10 }
 }
+
+/// Bytes of images that the caches of a core do not hold.
+pub(crate) const LARGE: usize = 1536 << 10;
 
 /// The neighbouring pixels that share a pointer. One vector of channels has registers for the sums of two.
 pub(crate) fn run(isa: Isa, g: &ConvGeometry, wide: bool) -> usize {
@@ -96,6 +100,8 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
         transpose(isa, (channels, taps), &w[start * taps..], taps, weights, width);
     }
     let image = g.group_in() * g.in_h * g.in_w;
+    // Each line is new to a tile if its pixels have no taps in common.
+    let new_lines = planes.in_place && g.kernel_w <= g.stride.1;
     let y = Shared(y.as_mut_ptr());
     let items = blocks * g.groups;
     par::for_each_range(g.batch * items, g.work() / items, |range| {
@@ -125,6 +131,8 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
                 run: run(isa, g, block > full),
                 wide: block > full,
                 relu: epilogue.relu,
+                // A single vector of channels is short of loads already.
+                far: new_lines && size_of_val(x) >= if block > full { LARGE } else { 8 * LARGE },
             };
             // SAFETY: the set comes from detection. Each tap of each result is inside of the planes, the packed weights
             // hold a vector for the bias and each tap, and there is room for a block of each result.
@@ -156,6 +164,8 @@ pub(crate) struct Sweep<'a, T> {
     /// Whether a block is two vectors.
     pub(crate) wide: bool,
     pub(crate) relu: bool,
+    /// Whether x is too large for the caches: what the next tile reads is asked for.
+    pub(crate) far: bool,
 }
 
 /// Computes all pixels; one function for all that need it.
@@ -242,6 +252,9 @@ unsafe fn tile<S: Simd, const P: usize, const R: usize, const VB: usize>(s: &Swe
         for p in 0..P {
             x[p] = s.x.offset(*s.pixels.get_unchecked(first + p * R) as isize);
         }
+        // The last pixel of the next tile.
+        let next = *s.pixels.get_unchecked((first + 2 * P * R - 1).min(s.pixels.len() - 1)) as isize;
+        let ahead = s.x.wrapping_offset(next);
         let mut acc = [[[S::zero(); VB]; R]; P];
         for v in 0..VB {
             let start = S::load(s.start.add(v * S::N));
@@ -253,6 +266,9 @@ unsafe fn tile<S: Simd, const P: usize, const R: usize, const VB: usize>(s: &Swe
         }
         let mut w = s.w;
         for &tap in s.taps {
+            if s.far {
+                prefetch(ahead, tap as usize);
+            }
             let mut b = [S::zero(); VB];
             for v in 0..VB {
                 b[v] = S::load(w.add(v * S::N));

@@ -238,6 +238,7 @@ pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
                     run: 1,
                     wide: width > full,
                     relu: false,
+                    far: false,
                 };
                 // SAFETY: the set comes from detection. Each tap of each pixel is inside of the planes, the packed weights
                 // hold a vector for each tap, and the pixels of a band have room among the results.

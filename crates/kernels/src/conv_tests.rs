@@ -162,6 +162,17 @@ fn products_of_panels_agree_with_the_twin_on_each_set() {
 }
 
 #[test]
+fn vectors_of_channels_of_large_images_agree_with_the_twin() {
+    // Two vectors of channels and one, for images that are large for either.
+    for (input, out) in [([2, 40, 97, 101], 19), ([4, 40, 147, 151], 5)] {
+        let g = geometry(input, out, (1, 1), (3, 3), (0, 0, 0, 0), (1, 1), 1);
+        for isa in isa::available().iter().copied().filter(|&isa| conv_channels::fits::<f32>(isa, &g)) {
+            compare::<f32>(&g, Way::Channels, isa);
+        }
+    }
+}
+
+#[test]
 fn gradients_by_channels_and_by_columns_agree_with_the_twin_on_each_set() {
     let mut all = geometries();
     // Blocks of two vectors and one, several bands, parts of fewer pixels than a tile, taps that see only padding.
@@ -191,7 +202,7 @@ fn gradients_take_the_way_that_costs_least() {
     for (g, expected) in [
         (geometry([4, 96, 40, 40], 64, (3, 3), (3, 3), (1, 1, 1, 1), (1, 1), 1), Way::Channels),
         (geometry([1, 1, 59, 64], 256, (3, 3), (1, 1), (1, 1, 0, 0), (1, 1), 1), Way::Columns),
-        (geometry([16, 16, 32, 32], 16, (5, 5), (1, 1), (2, 2, 2, 2), (1, 1), 1), Way::Tiled),
+        (geometry([16, 12, 32, 32], 16, (5, 5), (1, 1), (2, 2, 2, 2), (1, 1), 1), Way::Tiled),
     ] {
         for isa in [Isa::Avx2, Isa::Avx512] {
             assert_eq!(conv_input_cost::way::<f32>(isa, &g), expected, "{isa:?}, {g:?}");
@@ -235,6 +246,8 @@ fn weights_by_vectors_of_channels_agree_with_the_twin_on_each_set() {
     // Bands of input rows that are transposed one by one, and small images that are together.
     all.push(square([2, 40, 64, 64], 3, 3, 1, 1, 1));
     all.push(square([37, 40, 5, 6], 6, 3, 3, 1, 2));
+    // Rows of large images that are skipped.
+    all.push(square([3, 40, 63, 61], 12, 1, 3, 0, 1));
     for g in &all {
         for &isa in isa::available() {
             check(g, isa);

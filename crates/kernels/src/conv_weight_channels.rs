@@ -3,15 +3,17 @@
 //! The plain loop, over padded images: `gw[t][k] = sum over images and outputs i, j of x[tap[t] + i*line + j*step] * gy[i][j][k]`.
 //!
 //! The tricks: the sums of some taps and one or two vectors of channels stay in registers while pixels run by; a pixel of the
-//! input is broadcast from where it lies, so strides cost nothing and rows have no ends to be masked. The gradient is brought into
-//! the order `[pixel][channel]` a few KiB at a time and used from the first-level cache by all taps. Where there are few weights the
+//! input is broadcast from where it lies, so strides cost nothing and rows have no ends to be masked. Where rows of large images
+//! are skipped, those that are wanted are asked for ahead, as the hardware would bring others. The gradient is brought into the
+//! order `[pixel][channel]` a few KiB at a time and used from the first-level cache by all taps. Where there are few weights the
 //! images or their rows are divided too, in a number of parts that follows from the sizes alone, so sums do not depend on the threads.
 
 use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
+use crate::conv_channels::LARGE;
 use crate::conv_parts::lanes;
 use crate::element::Float;
-use crate::isa::{self, Isa, Simd, SimdBody};
+use crate::isa::{self, Isa, Simd, SimdBody, prefetch};
 use crate::par::{self, Shared};
 use crate::planes::{Axis, Planes};
 use crate::transpose::{transpose, transpose_to};
@@ -22,6 +24,8 @@ const GRADIENT_BYTES: usize = 24 << 10;
 const INPUT_BYTES: usize = 768 << 10;
 /// Bytes of the sums of an item.
 const SUM_BYTES: usize = 256 << 10;
+/// Rows ahead that one is asked for, where others are skipped.
+const AHEAD: usize = 4;
 /// Items that the work is divided into, and the fewest operations of one.
 pub(crate) const ITEMS: usize = 16;
 pub(crate) const ITEM_WORK: usize = 1 << 20;
@@ -51,6 +55,8 @@ struct Source<'a, T> {
     /// Elements between outputs to the right and below.
     step: usize,
     line: usize,
+    /// Whether rows of large images are skipped.
+    far: bool,
 }
 
 /// The work: chunks of images, bands of rows, spans of input channels, runs of blocks of output channels.
@@ -117,7 +123,8 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
     // Planes of a multiple of 4 KiB would share the sets of the cache.
     let apart = !(g.in_h * g.in_w * size_of::<T>()).is_multiple_of(4096) || g.group_in() == 1;
     let planes = Planes::new(g.in_channels, rows, columns, apart);
-    let source = Source { planes: &planes, x, step: g.stride.1, line: g.stride.0 * planes.pitch };
+    let far = planes.in_place && g.kernel_h < g.stride.0 && size_of_val(x) >= LARGE;
+    let source = Source { planes: &planes, x, step: g.stride.1, line: g.stride.0 * planes.pitch, far };
     let pieces = Pieces::new::<T>(isa, g, &planes);
     let items = g.groups * pieces.spans * pieces.runs;
     let parts = pieces.chunks * pieces.bands;
@@ -201,6 +208,7 @@ fn sum<T: Float>(
                     image: copied_image,
                     line: source.line,
                     step: source.step,
+                    ahead: if source.far { AHEAD * source.line } else { 0 },
                     size: (count, lines, columns),
                     g: turned.as_ptr(),
                     g_image: pixels * block,
@@ -259,6 +267,8 @@ pub(crate) struct Tiles<'a, T> {
     pub(crate) image: usize,
     pub(crate) line: usize,
     pub(crate) step: usize,
+    /// Elements ahead of a row of x that one is asked for, if any.
+    pub(crate) ahead: usize,
     /// Images, rows, columns.
     pub(crate) size: (usize, usize, usize),
     /// The operand with a block of channels for each pixel.
@@ -346,6 +356,13 @@ unsafe fn tile<S: Simd, const TB: usize, const VB: usize>(s: &Tiles<'_, S::T>, t
             for row in 0..s.size.1 {
                 let mut x = s.x.add(image * s.image + row * s.line);
                 let mut g = s.g.add(image * s.g_image + row * s.g_line);
+                if s.ahead > 0 {
+                    for line in (0..s.size.2 * s.step).step_by(64 / size_of::<S::T>()) {
+                        for t in 0..TB {
+                            prefetch(x, (s.ahead + line).wrapping_add_signed(taps[t] as isize));
+                        }
+                    }
+                }
                 for _ in 0..s.size.2 {
                     let mut b = [S::zero(); VB];
                     for v in 0..VB {

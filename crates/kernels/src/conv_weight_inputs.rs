@@ -162,6 +162,7 @@ fn sum<T: Float>(
                 image: g.out_channels * out,
                 line: g.out_w,
                 step: 1,
+                ahead: 0,
                 size: (count, rows.len(), columns.len()),
                 g: turned[((row - top) * g.in_w + column) * block..].as_ptr(),
                 g_image: turned_image,
