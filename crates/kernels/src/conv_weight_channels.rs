@@ -339,6 +339,16 @@ unsafe fn tiles_of<S: Simd, const TB: usize, const VB: usize>(s: &Tiles<'_, S::T
     }
 }
 
+/// Asks for a row of so many elements at each tap; in one place, as it is no part of the loops that count.
+#[inline(never)]
+fn ask<T>(x: *const T, len: usize, taps: &[i64]) {
+    for line in (0..len).step_by(64 / size_of::<T>()) {
+        for &tap in taps {
+            prefetch(x, line.wrapping_add_signed(tap as isize));
+        }
+    }
+}
+
 /// TB taps of VB vectors of channels.
 // Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
 #[allow(clippy::needless_range_loop)]
@@ -357,11 +367,7 @@ unsafe fn tile<S: Simd, const TB: usize, const VB: usize>(s: &Tiles<'_, S::T>, t
                 let mut x = s.x.add(image * s.image + row * s.line);
                 let mut g = s.g.add(image * s.g_image + row * s.g_line);
                 if s.ahead > 0 {
-                    for line in (0..s.size.2 * s.step).step_by(64 / size_of::<S::T>()) {
-                        for t in 0..TB {
-                            prefetch(x, (s.ahead + line).wrapping_add_signed(taps[t] as isize));
-                        }
-                    }
+                    ask(x.wrapping_add(s.ahead), s.size.2 * s.step, taps);
                 }
                 for _ in 0..s.size.2 {
                     let mut b = [S::zero(); VB];

@@ -35,9 +35,15 @@ pub(crate) enum Start<T> {
     Result,
 }
 
+/// Whether this is a set of hardly any machine, for which a program holds one tile for each number of rows.
+const fn is_rare<S: Simd>() -> bool {
+    cfg!(target_arch = "x86_64") && S::REGISTERS == 8
+}
+
 /// How many vectors a tile of so many rows has.
-const fn width(registers: usize, rows: usize) -> usize {
-    match (registers, rows) {
+const fn width<S: Simd>(rows: usize) -> usize {
+    match (S::REGISTERS, rows) {
+        _ if is_rare::<S>() => 1,
         (32, 8) => 3,
         (32, 6) => 4,
         (32, 4) => 6,
@@ -175,14 +181,14 @@ unsafe fn sweep<S: Simd, const KB: usize>(s: Sweep<S::T>) {
     let mut v = 0;
     // SAFETY: the caller's promise.
     unsafe {
-        match const { width(S::REGISTERS, KB) } {
+        match const { width::<S>(KB) } {
             8 => v = tiles::<S, KB, 8>(&s, v),
             6 => v = tiles::<S, KB, 6>(&s, v),
             4 => v = tiles::<S, KB, 4>(&s, v),
             3 => v = tiles::<S, KB, 3>(&s, v),
             _ => {}
         }
-        if const { KB <= 4 || S::REGISTERS < 32 } {
+        if const { (KB <= 4 || S::REGISTERS < 32) && !is_rare::<S>() } {
             v = tiles::<S, KB, 2>(&s, v);
         }
         tiles::<S, KB, 1>(&s, v);
@@ -375,14 +381,14 @@ unsafe fn dots<S: Simd, const KB: usize>(d: Dots<S::T>) {
                 part.x = d.x.add(image * d.x_image + row * d.x_line);
                 (part.images, part.lines) = (images.min(d.images - image), lines.min(d.lines - row));
                 let mut t = 0;
-                match const { width(S::REGISTERS, KB) } {
+                match const { width::<S>(KB) } {
                     8 => t = dot_tiles::<S, KB, 8>(&d, part, t),
                     6 => t = dot_tiles::<S, KB, 6>(&d, part, t),
                     4 => t = dot_tiles::<S, KB, 4>(&d, part, t),
                     3 => t = dot_tiles::<S, KB, 3>(&d, part, t),
                     _ => {}
                 }
-                if const { KB <= 4 || S::REGISTERS < 32 } {
+                if const { (KB <= 4 || S::REGISTERS < 32) && !is_rare::<S>() } {
                     t = dot_tiles::<S, KB, 2>(&d, part, t);
                 }
                 dot_tiles::<S, KB, 1>(&d, part, t);
@@ -393,9 +399,9 @@ unsafe fn dots<S: Simd, const KB: usize>(d: Dots<S::T>) {
         let mut t = 0;
         while t < d.tap_count {
             let left = d.tap_count - t;
-            let taps = match const { width(S::REGISTERS, KB) } {
+            let taps = match const { width::<S>(KB) } {
                 full if left >= full => full,
-                _ if left >= 2 && (KB <= 4 || S::REGISTERS < 32) => 2,
+                _ if left >= 2 && (KB <= 4 || S::REGISTERS < 32) && !is_rare::<S>() => 2,
                 _ => 1,
             };
             for k in 0..KB {

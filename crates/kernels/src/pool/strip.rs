@@ -29,6 +29,11 @@ const NEAR: usize = 2048;
 /// What the elements of a residue are a multiple of, so that whole vectors are sorted.
 const WHOLE: usize = 16;
 
+/// Whether loops are compiled for windows of two and three rows or columns; for other vectors it would be code that is hardly used.
+pub(super) const fn unrolls<S: Simd>() -> bool {
+    size_of::<S::T>() == 4 && (S::REGISTERS > 8 || !cfg!(target_arch = "x86_64"))
+}
+
 /// Folds of windows.
 pub(super) const SUM: u8 = 0;
 pub(super) const MAX: u8 = 1;
@@ -109,8 +114,8 @@ impl Strips {
                 let rank = (S::T::real(f64::from(rank.0 as i32)), S::T::real(f64::from(rank.1 as i32)));
                 let (x, at, to) = (x.as_ptr(), |tap| tap * step, (to.as_mut_ptr(), ranks[at..at + width].as_mut_ptr()));
                 match count {
-                    2 => rank_down::<S, H, 2>(x, at, rank, 2, width, to),
-                    3 => rank_down::<S, H, 3>(x, at, rank, 3, width, to),
+                    2 if const { unrolls::<S>() } => rank_down::<S, H, 2>(x, at, rank, 2, width, to),
+                    3 if const { unrolls::<S>() } => rank_down::<S, H, 3>(x, at, rank, 3, width, to),
                     _ => rank_down::<S, H, 0>(x, at, rank, count, width, to),
                 }
             }
@@ -175,8 +180,10 @@ impl Strips {
         // SAFETY: a row of windows at each column is inside of the strip.
         unsafe {
             match *columns {
-                [a, b] => fold::<S, H, FOLD>(x, |tap| [a, b][tap] as usize, 2, y.len(), to),
-                [a, b, c] => fold::<S, H, FOLD>(x, |tap| [a, b, c][tap] as usize, 3, y.len(), to),
+                [a, b] if const { unrolls::<S>() } => fold::<S, H, FOLD>(x, |tap| [a, b][tap] as usize, 2, y.len(), to),
+                [a, b, c] if const { unrolls::<S>() } => {
+                    fold::<S, H, FOLD>(x, |tap| [a, b, c][tap] as usize, 3, y.len(), to)
+                }
                 _ => fold::<S, H, FOLD>(x, |tap| columns[tap] as usize, columns.len(), y.len(), to),
             }
         }
@@ -201,8 +208,12 @@ impl Strips {
         // SAFETY: as in `across`.
         unsafe {
             match *columns {
-                [a, b] => rank_across::<S, H, 2>((x, ranks), |tap| [a, b][tap] as usize, 2, n, y, to),
-                [a, b, c] => rank_across::<S, H, 3>((x, ranks), |tap| [a, b, c][tap] as usize, 3, n, y, to),
+                [a, b] if const { unrolls::<S>() } => {
+                    rank_across::<S, H, 2>((x, ranks), |tap| [a, b][tap] as usize, 2, n, y, to)
+                }
+                [a, b, c] if const { unrolls::<S>() } => {
+                    rank_across::<S, H, 3>((x, ranks), |tap| [a, b, c][tap] as usize, 3, n, y, to)
+                }
                 _ => rank_across::<S, H, 0>((x, ranks), |tap| columns[tap] as usize, columns.len(), n, y, to),
             }
         }
@@ -224,8 +235,8 @@ unsafe fn fold<S: Simd, H: Simd<T = S::T>, const FOLD: u8>(
     // SAFETY: the callers' promise.
     unsafe {
         match taps {
-            2 => fold_row::<S, H, FOLD, 2>(x, at, 2, n, to),
-            3 => fold_row::<S, H, FOLD, 3>(x, at, 3, n, to),
+            2 if const { unrolls::<S>() } => fold_row::<S, H, FOLD, 2>(x, at, 2, n, to),
+            3 if const { unrolls::<S>() } => fold_row::<S, H, FOLD, 3>(x, at, 3, n, to),
             _ => fold_row::<S, H, FOLD, 0>(x, at, taps, n, to),
         }
     }
@@ -246,10 +257,10 @@ unsafe fn fold_row<S: Simd, H: Simd<T = S::T>, const FOLD: u8, const K: usize>(
                 let i = i.min(n - S::N);
                 S::store(to.add(i), folded::<S, FOLD, K>(x.add(i), at, taps));
             }
-        } else if n >= H::N {
+        } else if const { H::N < S::N } && n >= H::N {
             for i in (0..n).step_by(H::N) {
                 let i = i.min(n - H::N);
-                H::store(to.add(i), folded::<H, FOLD, K>(x.add(i), at, taps));
+                H::store(to.add(i), folded::<H, FOLD, 0>(x.add(i), at, taps));
             }
         } else {
             for i in 0..n {
@@ -306,10 +317,10 @@ unsafe fn rank_down<S: Simd, H: Simd<T = S::T>, const K: usize>(
                 let i = i.min(n - S::N);
                 rank_of_columns::<S, K>(x.add(i), at, rank, taps, (to.add(i), ranks.add(i)));
             }
-        } else if n >= H::N {
+        } else if const { H::N < S::N } && n >= H::N {
             for i in (0..n).step_by(H::N) {
                 let i = i.min(n - H::N);
-                rank_of_columns::<H, K>(x.add(i), at, rank, taps, (to.add(i), ranks.add(i)));
+                rank_of_columns::<H, 0>(x.add(i), at, rank, taps, (to.add(i), ranks.add(i)));
             }
         } else {
             for i in 0..n {
@@ -362,11 +373,11 @@ unsafe fn rank_across<S: Simd, H: Simd<T = S::T>, const K: usize>(
                 let top = S::load(y.add(i));
                 S::store(to.add(i), rank_of_windows::<S, K>((x.add(i), ranks.add(i)), at, taps, top));
             }
-        } else if n >= H::N {
+        } else if const { H::N < S::N } && n >= H::N {
             for i in (0..n).step_by(H::N) {
                 let i = i.min(n - H::N);
                 let top = H::load(y.add(i));
-                H::store(to.add(i), rank_of_windows::<H, K>((x.add(i), ranks.add(i)), at, taps, top));
+                H::store(to.add(i), rank_of_windows::<H, 0>((x.add(i), ranks.add(i)), at, taps, top));
             }
         } else {
             for i in 0..n {

@@ -7,6 +7,7 @@
 //! equal the gradient is added. Taps are small whole numbers, so all vectors are of one type.
 
 use super::far::{is_far, settle, stream};
+use super::strip::unrolls;
 use super::{Covering, PoolGeometry, planes_per_chunk};
 use crate::buffer::Buffer;
 use crate::element::{Float, compiled_here};
@@ -142,6 +143,18 @@ impl<T: Float> SimdBody<T> for Planes<'_, T> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
+        if const { unrolls::<S>() } {
+            // SAFETY: the caller's promise.
+            unsafe { self.compare::<S>() }
+        } else {
+            self.scatter();
+        }
+    }
+}
+
+impl<T: Float> Planes<'_, T> {
+    #[inline(always)]
+    unsafe fn compare<S: Simd<T = T>>(self) {
         let geo = self.geo;
         let ((plane, out), down) = (geo.plane(), geo.down());
         let (kernel, stride, left, width) = (geo.kernel_w, geo.stride.1, geo.padding.1, geo.in_w);
