@@ -1,6 +1,7 @@
 //! Depthwise convolution: each channel has a kernel of its own.
 //!
-//! Strides 1 and 2 with kernels of 3x3 or 5x5 have a way of their own, [`rows`]; the rest goes through frames.
+//! Strides 1 and 2 with kernels of 3x3 or 5x5 have a way of their own, [`rows`], and so have kernels of one element, [`single`]; with
+//! other strides and with rows that fill vectors badly these hold a pixel of many planes, [`across`]; the rest goes through frames.
 //!
 //! The plain loop: `y[n, c, i, j] = sum over r, s of w[c, r, s] * x[n, c, i * stride + r * dilation - padding, ..]`.
 //!
@@ -10,7 +11,9 @@
 //! the input is the same over a frame of gradients that are a stride apart. The gradient by the weights takes some
 //! images of a channel at a time, so that sums stay vectors.
 
+pub(crate) mod across;
 mod rows;
+mod single;
 
 use crate::buffer::Buffer;
 use crate::conv::{ConvGeometry, Epilogue};
@@ -20,6 +23,7 @@ use crate::isa::{Isa, Simd, SimdBody};
 use crate::par::{self, Shared};
 use crate::planes::copy;
 use crate::tile::{Dots, Start, Sweep};
+use across::Pass;
 
 /// Bytes of frames that the gradient by the weights has at hand.
 const NEAR: usize = 24 << 10;
@@ -240,6 +244,12 @@ impl Plan {
 
 /// [`crate::conv::conv2d`] where it [`fits`].
 pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, y: &mut [T]) {
+    if single::fits::<T>(isa, g) {
+        return single::conv2d(isa, g, x, w, epilogue, y);
+    }
+    if across::pays::<T>(isa, g, Pass::Forward) {
+        return across::conv2d(isa, g, x, w, epilogue, y);
+    }
     if rows::fits::<T>(isa, g) {
         return rows::conv2d(isa, g, x, w, epilogue, y);
     }
@@ -248,6 +258,12 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
 
 /// [`crate::conv::conv2d_input`] where it [`fits`].
 pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
+    if single::fits::<T>(isa, g) {
+        return single::conv2d_input(isa, g, w, gy, gx);
+    }
+    if across::pays::<T>(isa, g, Pass::Input) {
+        return across::conv2d_input(isa, g, w, gy, gx);
+    }
     if rows::fits::<T>(isa, g) {
         return rows::conv2d_input(isa, g, w, gy, gx);
     }
@@ -256,6 +272,12 @@ pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
 
 /// [`crate::conv::conv2d_weight`] where it [`fits`].
 pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
+    if single::fits::<T>(isa, g) {
+        return single::conv2d_weight(isa, g, x, gy, gw);
+    }
+    if across::pays::<T>(isa, g, Pass::Weight) {
+        return across::weights::conv2d_weight(isa, g, x, gy, gw);
+    }
     if rows::fits::<T>(isa, g) {
         return rows::conv2d_weight(isa, g, x, gy, gw);
     }

@@ -294,6 +294,68 @@ fn depthwise_agrees_with_the_twin_on_each_set() {
     }
 }
 
+#[test]
+fn depthwise_across_planes_agrees_with_the_twin_on_each_set() {
+    let mut state = 1usize;
+    let mut pick = |from: usize, to: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        from + (state >> 33) % (to - from + 1)
+    };
+    let mut tried = 0;
+    while tried < 150 {
+        let (batch, channels) = (pick(1, 7), pick(2, 40));
+        let (kernel, dilation) = ((pick(1, 7), pick(1, 5)), (pick(1, 2), pick(1, 2)));
+        let reach = ((kernel.0 - 1) * dilation.0, (kernel.1 - 1) * dilation.1);
+        let padding = (pick(0, reach.0), pick(0, reach.0), pick(0, reach.1), pick(0, reach.1));
+        let most = if tried % 3 == 0 { 40 } else { 9 };
+        let (image, stride) = ((pick(1, most), pick(1, most)), (pick(1, 4), pick(1, 4)));
+        let input = [batch, channels, image.0, image.1];
+        let g = ConvGeometry::new(input, [channels, 1, kernel.0, kernel.1], stride, padding, dilation, channels);
+        let Some(g) = g.filter(conv_depthwise::fits) else { continue };
+        tried += 1;
+        for &isa in isa::available() {
+            if conv_depthwise::across::fits::<f32>(isa, &g) {
+                compare_across(&g, isa);
+            }
+        }
+    }
+}
+
+#[test]
+fn depthwise_kernels_of_one_element_agree_with_the_twin_on_each_set() {
+    for (h, w) in [(1, 1), (5, 7), (8, 8), (6, 15), (3, 16), (7, 17), (9, 35), (20, 31), (2, 50)] {
+        for stride in [(1, 1), (2, 2), (3, 3), (2, 1), (1, 2), (4, 5)] {
+            for (batch, channels) in [(1, 2), (9, 3), (17, 5)] {
+                let weight = [channels, 1, 1, 1];
+                let g = ConvGeometry::new([batch, channels, h, w], weight, stride, (0, 0, 0, 0), (1, 1), channels);
+                let g = g.expect("a geometry that fits");
+                isa::available().iter().for_each(|&isa| compare::<f32>(&g, Way::Depthwise, isa));
+            }
+        }
+    }
+}
+
+fn compare_across(g: &ConvGeometry, isa: Isa) {
+    use conv_depthwise::across;
+    let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
+    let (x, w, gy) = (integers::<f32>(x_len, 1), integers::<f32>(w_len, 2), integers::<f32>(y_len, 3));
+    let bias = integers::<f32>(g.out_channels, 4);
+    let fresh = |n: usize| (vec![f32::NAN; n], vec![0.0; n]);
+    let (mut got, mut expected) = fresh(y_len);
+    across::conv2d(isa, g, &x, &w, Epilogue { bias: Some(&bias), relu: true }, &mut got);
+    naive::conv2d(g, &x, &w, Some(&bias), &mut expected);
+    expected.iter_mut().for_each(|y| *y = y.max(0.0));
+    assert_eq!(got, expected, "conv2d on {isa:?} of {g:?}");
+    let (mut got, mut expected) = fresh(x_len);
+    across::conv2d_input(isa, g, &w, &gy, &mut got);
+    naive::conv2d_input(g, &w, &gy, &mut expected);
+    assert_eq!(got, expected, "conv2d_input on {isa:?} of {g:?}");
+    let (mut got, mut expected) = fresh(w_len);
+    across::weights::conv2d_weight(isa, g, &x, &gy, &mut got);
+    naive::conv2d_weight(g, &x, &gy, &mut expected);
+    assert_eq!(got, expected, "conv2d_weight on {isa:?} of {g:?}");
+}
+
 /// Numbers that do not add exactly.
 fn fractions(n: usize, seed: usize) -> Vec<f32> {
     integers::<f32>(n, seed).iter().enumerate().map(|(i, v)| (v + (i % 17) as f32 * 0.13) / 3.7).collect()

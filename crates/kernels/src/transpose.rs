@@ -1,11 +1,14 @@
 //! Transposes of a matrix into another one with its own distance between rows: how operands are packed for the tiles.
 //!
 //! The plain loop: `to[j * to_row + i] = from[i * from_row + j]`. The trick: squares of 16x16 or 8x8 (f32) or 4x4 (f64) elements are
-//! transposed in registers, so that reads and writes are whole vectors; the last ones overlap. Those of 16 read and write whole cache lines: planes of
-//! 32x32 pixels are 4 KiB apart, and their lines would drive each other out of the first-level cache before the other half is used.
+//! transposed in registers, so that reads and writes are whole vectors; the last squares of 8x8 overlap those before them. Those of 16 read
+//! and write whole cache lines: planes of 32x32 pixels are 4 KiB apart, and their lines would drive each other out of the first-level cache
+//! before the other half is used.
 
 use crate::element::Float;
 use crate::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
@@ -54,32 +57,36 @@ pub(crate) unsafe fn transpose_to<T: Float>(
     #[cfg(target_arch = "x86_64")]
     if isa >= Isa::Avx2 {
         let (p, q) = (from.as_ptr(), to);
-        if size_of::<T>() == 4 && rows > 1 && columns > 1 {
+        if size_of::<T>() == 4 {
             let large = if isa == Isa::Avx512 { (rows / 16 * 16, columns / 16 * 16) } else { (0, 0) };
             // SAFETY: T is f32, the only float of four bytes; the set exists, the source was checked, and the caller's promise.
             unsafe {
                 let (p, q) = (p.cast::<f32>(), q.cast::<f32>());
                 large_squares(large, p, from_row, q, to_row);
-                // What is left of the columns, then of the rows.
-                let side = (rows, columns - large.1);
-                squares_f32(side, p.add(large.1), from_row, q.add(large.1 * to_row), to_row);
-                let below = (rows - large.0, large.1);
-                squares_f32(below, p.add(large.0 * from_row), from_row, q.add(large.0), to_row);
+                if rows >= 8 && columns >= 8 {
+                    // What is left of the columns, then of the rows.
+                    squares_f32((0..large.0, large.1..columns), p, from_row, q, to_row);
+                    squares_f32((large.0..rows, 0..columns), p, from_row, q, to_row);
+                    done = (rows, columns);
+                } else if rows > 1 && columns > 1 {
+                    few_f32((rows, columns), p, from_row, q, to_row);
+                    done = (rows, columns);
+                }
             }
-            return;
-        }
-        if size_of::<T>() == 8 {
+        } else {
             done = (rows / 4 * 4, columns / 4 * 4);
             // SAFETY: T is f64, the only float of eight bytes; the rest as above.
             unsafe { squares_f64(done, p.cast(), from_row, q.cast(), to_row) };
         }
     }
     let _ = isa;
-    for i in 0..rows {
-        let first = if i < done.0 { done.1 } else { 0 };
-        for j in first..columns {
-            // SAFETY: the caller's promise.
-            unsafe { *to.add(j * to_row + i) = from[i * from_row + j] };
+    // What is to the right of the squares, then what is below them.
+    for (rows, columns) in [(0..done.0, done.1..columns), (done.0..rows, 0..columns)] {
+        for i in if columns.is_empty() { 0..0 } else { rows } {
+            for j in columns.clone() {
+                // SAFETY: the caller's promise.
+                unsafe { *to.add(j * to_row + i) = from[i * from_row + j] };
+            }
         }
     }
 }
@@ -121,31 +128,125 @@ unsafe fn large_squares(size: (usize, usize), from: *const f32, from_row: usize,
     }
 }
 
-/// Transposes in squares of 8x8; the last ones overlap, or are incomplete where a size is below 8.
+/// Transposes rows and columns in squares of 8x8, of which the last ones overlap those before; neither ends before 8.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-unsafe fn squares_f32(size: (usize, usize), from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
-    for i in (0..size.0).step_by(8) {
-        let i = i.min(size.0.saturating_sub(8));
-        for j in (0..size.1).step_by(8) {
-            let j = j.min(size.1.saturating_sub(8));
-            // SAFETY: the square, or what there is of it, is inside of both matrices.
+unsafe fn squares_f32(
+    (rows, columns): (Range<usize>, Range<usize>),
+    from: *const f32,
+    from_row: usize,
+    to: *mut f32,
+    to_row: usize,
+) {
+    for i in rows.clone().step_by(8).map(|i| i.min(rows.end - 8)) {
+        for j in columns.clone().step_by(8).map(|j| j.min(columns.end - 8)) {
+            // SAFETY: the square is inside of both matrices.
             unsafe {
-                let (p, q) = (from.add(i * from_row + j), to.add(j * to_row + i));
-                if size.0 >= 8 && size.1 >= 8 {
-                    let turned = turn(std::array::from_fn(|k| _mm256_loadu_ps(p.add(k * from_row))));
-                    for (k, v) in turned.into_iter().enumerate() {
-                        _mm256_storeu_ps(q.add(k * to_row), v);
-                    }
-                } else {
-                    incomplete((size.0.min(8), size.1.min(8)), p, from_row, q, to_row);
+                let square = square_f32(from.add(i * from_row + j), from_row);
+                for (k, column) in square.into_iter().enumerate() {
+                    _mm256_storeu_ps(to.add((j + k) * to_row + i), column);
                 }
             }
         }
     }
 }
 
-/// The transpose of a square.
+/// The columns of a square of 8x8.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn square_f32(from: *const f32, from_row: usize) -> [__m256; 8] {
+    // Columns 4 * j to 4 * j + 3 of rows k and k + 4: the halves meet while they are read, which spares shuffles.
+    // SAFETY: the caller's promise: there is a square.
+    let half = |j: usize, k: usize| unsafe {
+        let p = from.add(k * from_row + 4 * j);
+        _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p.add(4 * from_row)))
+    };
+    let four = |j: usize| {
+        let (a, b) = (half(j, 0), half(j, 1));
+        let (c, d) = (half(j, 2), half(j, 3));
+        let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        let (low2, high2) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+        [
+            _mm256_shuffle_ps::<0x44>(low, low2),
+            _mm256_shuffle_ps::<0xEE>(low, low2),
+            _mm256_shuffle_ps::<0x44>(high, high2),
+            _mm256_shuffle_ps::<0xEE>(high, high2),
+        ]
+    };
+    let ([a, b, c, d], [e, f, g, h]) = (four(0), four(1));
+    [a, b, c, d, e, f, g, h]
+}
+
+/// Brings the columns of `rows` rows, a multiple of eight, to places that need not be in their order: column q to the
+/// elements from `at[q]` on, for the eight columns from each of `squares` on, or those that there are. For AVX2 at least.
+///
+/// # Safety
+/// The squares begin in a row, and the places of its columns have room for the rows.
+///
+/// # Panics
+/// The source is too short.
+pub(crate) unsafe fn scatter<T: Float>(
+    isa: Isa,
+    rows: usize,
+    from: &[T],
+    from_row: usize,
+    squares: &[u32],
+    at: &[u32],
+    to: *mut T,
+) {
+    assert!(rows.is_multiple_of(8) && rows * from_row <= from.len() && at.len() == from_row, "the rows are there");
+    #[cfg(target_arch = "x86_64")]
+    if size_of::<T>() == 4 && isa >= Isa::Avx2 && from_row >= 8 {
+        // SAFETY: T is f32, the only float of four bytes, the set exists, the rows were checked, and the caller's promise.
+        unsafe { scatter_f32(rows, from.as_ptr().cast(), from_row, squares, at.as_ptr(), to.cast()) };
+        return;
+    }
+    let _ = isa;
+    for &first in squares {
+        for q in first as usize..from_row.min(first as usize + 8) {
+            for i in 0..rows {
+                // SAFETY: the caller's promise.
+                unsafe { *to.add(at[q] as usize + i) = from[i * from_row + q] };
+            }
+        }
+    }
+}
+
+/// [`scatter`] in squares of 8x8, of which the last one may overlap that before it.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn scatter_f32(rows: usize, from: *const f32, from_row: usize, squares: &[u32], at: *const u32, to: *mut f32) {
+    for &first in squares {
+        let first = (first as usize).min(from_row - 8);
+        for i in (0..rows).step_by(8) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let square = square_f32(from.add(i * from_row + first), from_row);
+                for (k, column) in square.into_iter().enumerate() {
+                    _mm256_storeu_ps(to.add(*at.add(first + k) as usize + i), column);
+                }
+            }
+        }
+    }
+}
+
+/// Transposes fewer than 8 rows or columns, in squares of which only some rows or columns exist; others overlap.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn few_f32(size: (usize, usize), from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
+    for i in (0..size.0).step_by(8).map(|i| i.min(size.0.saturating_sub(8))) {
+        for j in (0..size.1).step_by(8).map(|j| j.min(size.1.saturating_sub(8))) {
+            // SAFETY: what there is of the square is inside of both matrices.
+            unsafe {
+                let (p, q) = (from.add(i * from_row + j), to.add(j * to_row + i));
+                incomplete((size.0.min(8), size.1.min(8)), p, from_row, q, to_row);
+            }
+        }
+    }
+}
+
+/// The transpose of a square in registers.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn turn(r: [__m256; 8]) -> [__m256; 8] {
