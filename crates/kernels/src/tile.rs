@@ -35,15 +35,15 @@ pub(crate) enum Start<T> {
     Result,
 }
 
-/// Whether this is a set of hardly any machine, for which a program holds one tile for each number of rows.
-const fn is_rare<S: Simd>() -> bool {
-    cfg!(target_arch = "x86_64") && S::REGISTERS == 8
+/// Whether a program holds one tile only for this number of rows: for a set of hardly any machine, and for few rows of f64.
+const fn is_rare<S: Simd>(rows: usize) -> bool {
+    cfg!(target_arch = "x86_64") && (S::REGISTERS == 8 || (size_of::<S::T>() == 8 && rows < 6))
 }
 
 /// How many vectors a tile of so many rows has.
 const fn width<S: Simd>(rows: usize) -> usize {
     match (S::REGISTERS, rows) {
-        _ if is_rare::<S>() => 1,
+        _ if is_rare::<S>(rows) => 1,
         (32, 8) => 3,
         (32, 6) => 4,
         (32, 4) => 6,
@@ -59,6 +59,7 @@ const fn most_rows(registers: usize) -> usize {
     match registers {
         32 => 8,
         16 => 6,
+        _ if cfg!(target_arch = "x86_64") => 2,
         _ => 4,
     }
 }
@@ -72,6 +73,7 @@ pub(crate) fn blocks(isa: Isa, n: usize) -> Vec<usize> {
             (Isa::Avx512, 8..) => 8,
             (Isa::Avx2, 8) => 4,
             (Isa::Avx512 | Isa::Avx2, 6..) => 6,
+            (Isa::Portable, 2..) if cfg!(target_arch = "x86_64") => 2,
             (_, 4..) => 4,
             (_, 2..) => 2,
             _ => 1,
@@ -188,7 +190,7 @@ unsafe fn sweep<S: Simd, const KB: usize>(s: Sweep<S::T>) {
             3 => v = tiles::<S, KB, 3>(&s, v),
             _ => {}
         }
-        if const { (KB <= 4 || S::REGISTERS < 32) && !is_rare::<S>() } {
+        if const { (KB <= 4 || S::REGISTERS < 32) && !is_rare::<S>(KB) } {
             v = tiles::<S, KB, 2>(&s, v);
         }
         tiles::<S, KB, 1>(&s, v);
@@ -388,7 +390,7 @@ unsafe fn dots<S: Simd, const KB: usize>(d: Dots<S::T>) {
                     3 => t = dot_tiles::<S, KB, 3>(&d, part, t),
                     _ => {}
                 }
-                if const { (KB <= 4 || S::REGISTERS < 32) && !is_rare::<S>() } {
+                if const { (KB <= 4 || S::REGISTERS < 32) && !is_rare::<S>(KB) } {
                     t = dot_tiles::<S, KB, 2>(&d, part, t);
                 }
                 dot_tiles::<S, KB, 1>(&d, part, t);
@@ -401,7 +403,7 @@ unsafe fn dots<S: Simd, const KB: usize>(d: Dots<S::T>) {
             let left = d.tap_count - t;
             let taps = match const { width::<S>(KB) } {
                 full if left >= full => full,
-                _ if left >= 2 && (KB <= 4 || S::REGISTERS < 32) && !is_rare::<S>() => 2,
+                _ if left >= 2 && (KB <= 4 || S::REGISTERS < 32) && !is_rare::<S>(KB) => 2,
                 _ => 1,
             };
             for k in 0..KB {

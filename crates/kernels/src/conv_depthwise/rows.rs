@@ -203,7 +203,7 @@ impl<T: Float> SimdBody<T> for Job<'_, T> {
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         // What does not fit is not compiled.
-        if const { size_of::<T>() == 4 } {
+        if const { size_of::<T>() == 4 && S::REGISTERS > 8 } {
             // SAFETY: the caller's promise.
             unsafe {
                 match (self.planes.kernel, self.planes.narrow && const { H::N < S::N }) {
@@ -356,7 +356,7 @@ impl<T: Float> SimdBody<T> for WeightJob<'_, T> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
-        if const { size_of::<T>() == 4 } {
+        if const { size_of::<T>() == 4 && S::REGISTERS > 8 } {
             // SAFETY: the caller's promise.
             unsafe {
                 match (self.planes.kernel, self.planes.narrow && const { H::N < S::N }) {
