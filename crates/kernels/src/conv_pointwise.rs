@@ -81,25 +81,28 @@ fn run<T: Float>(
     let pieces = vectors.div_ceil(most).max(wanted.min(vectors.div_ceil(2 * PANEL)));
     let step = vectors.div_ceil(pieces).next_multiple_of(PANEL);
     let pieces = vectors.div_ceil(step);
+    // The last vector of an image goes with the one that it overlaps, as two threads must not write the same elements.
+    let overlaps = !pixels.is_multiple_of(full);
+    let cut = |v: usize| if overlaps && v % of_image == of_image - 1 { v + 1 } else { v };
     // Few pieces: the rows are divided too, in blocks.
     let splits = if pieces >= par::num_threads() { 1 } else { wanted.div_ceil(pieces).min(per_group) };
     let work = (2 * weights * g.groups).saturating_mul(step * full) / splits;
     let y = Shared(y.as_mut_ptr());
     par::for_each_range(pieces * splits, work, |range| {
-        let width = PANEL * full;
-        let mut panels = Buffer::unfilled(step * full * inner);
-        let mut offsets: Buffer<i64> = Buffer::unfilled(3 * step + inner);
+        let (width, room) = (PANEL * full, step + PANEL);
+        let mut panels = Buffer::unfilled(room * full * inner);
+        let mut offsets: Buffer<i64> = Buffer::unfilled(3 * room + inner);
         let (taps, offsets) = offsets.make_mut().split_at_mut(inner);
         taps.iter_mut().enumerate().for_each(|(c, tap)| *tap = (c * width) as i64);
-        let (from, rest) = offsets.split_at_mut(step);
-        let (source, to) = rest.split_at_mut(step);
+        let (from, rest) = offsets.split_at_mut(room);
+        let (source, to) = rest.split_at_mut(room);
         for (v, from) in from.iter_mut().enumerate() {
             *from = (v / PANEL * inner * width + v % PANEL * full) as i64;
         }
         for unit in range {
             let (piece, split) = (unit / splits, unit % splits);
-            let first = piece * step;
-            let count = step.min(vectors - first);
+            let first = cut(piece * step);
+            let count = cut(vectors.min((piece + 1) * step)).min(vectors) - first;
             for v in 0..count {
                 let (image, at) = ((first + v) / of_image, ((first + v) % of_image * full).min(pixels - full));
                 source[v] = (image * g.groups * inner * pixels + at) as i64;
