@@ -179,7 +179,7 @@ pub(crate) enum Way {
     Tiled,
     /// Tiles over panels of pixels: 1x1 kernels with stride 1, forward and backward-data in single precision only.
     Pointwise,
-    /// The same with vectors of channels instead of pixels; single precision only.
+    /// Tiles over prepared planes with vectors of channels instead of pixels; single precision only.
     Channels,
     /// A matrix product whose results are added to where they belong; backward-data in single precision only.
     Columns,

@@ -36,14 +36,14 @@ pub(crate) enum Start<T> {
 }
 
 /// Whether a program holds one tile only for this number of rows: for a set of hardly any machine, and for few rows of f64.
-const fn is_rare<S: Simd>(rows: usize) -> bool {
+const fn has_one_tile<S: Simd>(rows: usize) -> bool {
     cfg!(target_arch = "x86_64") && (S::REGISTERS == 8 || (size_of::<S::T>() == 8 && rows < 6))
 }
 
 /// How many vectors a tile of so many rows has.
 const fn width<S: Simd>(rows: usize) -> usize {
     match (S::REGISTERS, rows) {
-        _ if is_rare::<S>(rows) => 1,
+        _ if has_one_tile::<S>(rows) => 1,
         (32, 8) => 3,
         (32, 6) => 4,
         (32, 4) => 6,
@@ -190,7 +190,7 @@ unsafe fn sweep<S: Simd, const KB: usize>(s: Sweep<S::T>) {
             3 => v = tiles::<S, KB, 3>(&s, v),
             _ => {}
         }
-        if const { (KB <= 4 || S::REGISTERS < 32) && !is_rare::<S>(KB) } {
+        if const { (KB <= 4 || S::REGISTERS < 32) && !has_one_tile::<S>(KB) } {
             v = tiles::<S, KB, 2>(&s, v);
         }
         tiles::<S, KB, 1>(&s, v);
@@ -390,7 +390,7 @@ unsafe fn dots<S: Simd, const KB: usize>(d: Dots<S::T>) {
                     3 => t = dot_tiles::<S, KB, 3>(&d, part, t),
                     _ => {}
                 }
-                if const { (KB <= 4 || S::REGISTERS < 32) && !is_rare::<S>(KB) } {
+                if const { (KB <= 4 || S::REGISTERS < 32) && !has_one_tile::<S>(KB) } {
                     t = dot_tiles::<S, KB, 2>(&d, part, t);
                 }
                 dot_tiles::<S, KB, 1>(&d, part, t);
@@ -403,7 +403,7 @@ unsafe fn dots<S: Simd, const KB: usize>(d: Dots<S::T>) {
             let left = d.tap_count - t;
             let taps = match const { width::<S>(KB) } {
                 full if left >= full => full,
-                _ if left >= 2 && (KB <= 4 || S::REGISTERS < 32) && !is_rare::<S>(KB) => 2,
+                _ if left >= 2 && (KB <= 4 || S::REGISTERS < 32) && !has_one_tile::<S>(KB) => 2,
                 _ => 1,
             };
             for k in 0..KB {

@@ -246,39 +246,19 @@ unsafe fn few_f32(size: (usize, usize), from: *const f32, from_row: usize, to: *
     }
 }
 
-/// The transpose of a square in registers.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn turn(r: [__m256; 8]) -> [__m256; 8] {
-    // Pairs of rows, then fours, then eights.
-    let low = |a, b| _mm256_unpacklo_ps(a, b);
-    let high = |a, b| _mm256_unpackhi_ps(a, b);
-    let a = [low(r[0], r[1]), high(r[0], r[1]), low(r[2], r[3]), high(r[2], r[3])];
-    let b = [low(r[4], r[5]), high(r[4], r[5]), low(r[6], r[7]), high(r[6], r[7])];
-    let even = |x, y| _mm256_shuffle_ps::<0x44>(x, y);
-    let odd = |x, y| _mm256_shuffle_ps::<0xEE>(x, y);
-    let a = [even(a[0], a[2]), odd(a[0], a[2]), even(a[1], a[3]), odd(a[1], a[3])];
-    let b = [even(b[0], b[2]), odd(b[0], b[2]), even(b[1], b[3]), odd(b[1], b[3])];
-    std::array::from_fn(|k| match k {
-        0..4 => _mm256_permute2f128_ps::<0x20>(a[k], b[k]),
-        _ => _mm256_permute2f128_ps::<0x31>(a[k - 4], b[k - 4]),
-    })
-}
-
 /// A square of which only some rows and columns exist.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 unsafe fn incomplete(size: (usize, usize), from: *const f32, from_row: usize, to: *mut f32, to_row: usize) {
     let mask: [i32; 8] = std::array::from_fn(|j| if j < size.1 { -1 } else { 0 });
+    let mut square = [0f32; 64];
     // SAFETY: nothing but the elements of these rows and columns is touched.
     unsafe {
         let mask = _mm256_loadu_si256(mask.as_ptr().cast());
-        let rows = std::array::from_fn(|k| match k {
-            _ if k >= size.0 => _mm256_setzero_ps(),
-            _ if size.1 == 8 => _mm256_loadu_ps(from.add(k * from_row)),
-            _ => _mm256_maskload_ps(from.add(k * from_row), mask),
-        });
-        for (k, v) in turn(rows).into_iter().enumerate().take(size.1) {
+        for (k, row) in square.as_chunks_mut::<8>().0.iter_mut().enumerate().take(size.0) {
+            _mm256_storeu_ps(row.as_mut_ptr(), _mm256_maskload_ps(from.add(k * from_row), mask));
+        }
+        for (k, v) in square_f32(square.as_ptr(), 8).into_iter().enumerate().take(size.1) {
             let to = to.add(k * to_row);
             if size.0 == 8 {
                 _mm256_storeu_ps(to, v);

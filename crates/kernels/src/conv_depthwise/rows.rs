@@ -206,11 +206,11 @@ impl<T: Float> SimdBody<T> for Job<'_, T> {
         if const { size_of::<T>() == 4 && S::REGISTERS > 8 } {
             // SAFETY: the caller's promise.
             unsafe {
-                match (self.planes.kernel, self.planes.narrow && const { H::N < S::N }) {
+                match (self.planes.kernel, self.planes.narrow) {
                     (3, false) => each::<S, 3>(self),
-                    (3, true) if const { H::N < S::N } => each::<H, 3>(self),
-                    (_, true) if const { H::N < S::N } => each::<H, 5>(self),
-                    _ => each::<S, 5>(self),
+                    (3, true) => each::<H, 3>(self),
+                    (_, false) => each::<S, 5>(self),
+                    (_, true) => each::<H, 5>(self),
                 }
             }
         }
@@ -359,11 +359,11 @@ impl<T: Float> SimdBody<T> for WeightJob<'_, T> {
         if const { size_of::<T>() == 4 && S::REGISTERS > 8 } {
             // SAFETY: the caller's promise.
             unsafe {
-                match (self.planes.kernel, self.planes.narrow && const { H::N < S::N }) {
+                match (self.planes.kernel, self.planes.narrow) {
                     (3, false) => each_weight::<S, 3>(self),
-                    (3, true) if const { H::N < S::N } => each_weight::<H, 3>(self),
-                    (_, true) if const { H::N < S::N } => each_weight::<H, 5>(self),
-                    _ => each_weight::<S, 5>(self),
+                    (3, true) => each_weight::<H, 3>(self),
+                    (_, false) => each_weight::<S, 5>(self),
+                    (_, true) => each_weight::<H, 5>(self),
                 }
             }
         }

@@ -15,6 +15,12 @@ const OWN: std::ops::RangeInclusive<usize> = 4 << 10..=1 << 20;
 ///
 /// # Panics
 /// The lengths differ.
+///
+/// ```
+/// let mut to = [0.0f32; 2];
+/// gabor_kernels::copy::copy_slice(&[1.0, 2.0], &mut to);
+/// assert_eq!(to, [1.0, 2.0]);
+/// ```
 #[inline]
 pub fn copy_slice<T: Element>(from: &[T], to: &mut [T]) {
     assert_eq!(from.len(), to.len(), "source and target have the same length");
