@@ -1,8 +1,9 @@
 //! Threads: the only module that knows them.
 //!
-//! Work is divided into contiguous ranges of as equal size as possible, one to a thread, and the caller works too. Each
-//! output element has one owner and is computed in one order, so results have the same bits for any number of
-//! threads. Work of less than about 0.4 million operations stays on the caller's thread, and so does work that is
+//! Work is divided into contiguous shares of as equal size as possible, one to a thread, and the caller works too. The end of a
+//! long share is done in pieces by whoever is ready first: cores are seldom equally fast, and memory serves them unequally.
+//! Each output element has one owner and is computed in one order, so results have the same bits for any number of
+//! threads and whoever does them. Work of less than about 0.4 million operations stays on the caller's thread, and so does work that is
 //! started from inside other parallel work or while another thread has the workers.
 
 mod team;
@@ -16,6 +17,13 @@ use team::Team;
 
 /// The work below which threads cost more than they bring, in floating-point operations.
 const THRESHOLD: usize = 400_000;
+
+/// The work of a share, in floating-point operations, from which on its end is for whoever comes there first.
+const LONG: usize = 1_000_000;
+/// Pieces of the end of a share, a quarter of it.
+const PIECES: usize = 3;
+/// The most threads that help each other.
+const MOST_HELPERS: usize = 64;
 
 /// The number of threads, 0 until it is known.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -64,7 +72,7 @@ impl Drop for Busy {
 
 /// Calls `f` with ranges that together are `0..n`, on several threads if `n * work_per_item` operations are worth it.
 ///
-/// How many ranges there are depends on the number of threads: what `f` computes for an item must not.
+/// How many ranges there are depends on the number of threads and on which is faster: what `f` computes for an item must not.
 pub fn for_each_range(n: usize, work_per_item: usize, f: impl Fn(Range<usize>) + Sync) {
     ranges(n, work_per_item, &f);
 }
@@ -81,7 +89,28 @@ fn ranges(n: usize, work_per_item: usize, f: &(dyn Fn(Range<usize>) + Sync)) {
         return;
     }
     let parts = if BUSY.get() { 1 } else { threads_for(n, work_per_item, num_threads()) };
-    if parts < 2 || !together(parts, &|part| f(part * n / parts..(part + 1) * n / parts)) {
+    let share = |part: usize| part * n / parts..(part + 1) * n / parts;
+    let long = n >= 4 * PIECES * parts && n.saturating_mul(work_per_item) >= LONG * parts && parts <= MOST_HELPERS;
+    let done = match parts {
+        0 | 1 => false,
+        _ if long => {
+            let tail = |share: Range<usize>| share.end - share.len() / 4..share.end;
+            let taken = [const { AtomicUsize::new(0) }; MOST_HELPERS];
+            together(parts, &|part| {
+                f(share(part).start..tail(share(part)).start);
+                for owner in (part..parts).chain(0..part) {
+                    let tail = tail(share(owner));
+                    let next = || Some(taken[owner].fetch_add(1, Ordering::Relaxed)).filter(|&piece| piece < PIECES);
+                    while let Some(piece) = next() {
+                        let start = |piece: usize| tail.start + piece * tail.len() / PIECES;
+                        f(start(piece)..start(piece + 1));
+                    }
+                }
+            })
+        }
+        _ => together(parts, &|part| f(share(part))),
+    };
+    if !done {
         f(0..n);
     }
 }
@@ -192,6 +221,43 @@ mod tests {
                 assert!(seen.iter().all(|&s| s == 1));
             }
         }
+    }
+
+    #[test]
+    fn items_of_long_shares_are_visited_once() {
+        for n in [4 * PIECES * 2 - 1, 4 * PIECES * 2, 99, 1000] {
+            let mut seen = vec![0u8; n];
+            for_each_chunk(&mut seen, 1, LONG, |_, y| y[0] += 1);
+            assert!(seen.iter().all(|&s| s == 1));
+        }
+    }
+
+    #[test]
+    fn who_is_ready_first_helps_the_others() {
+        if num_threads() < 2 {
+            return;
+        }
+        // Until the workers are free: other tests use them too.
+        for _ in 0..1000 {
+            let (starts, helped) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
+            for_each_range(1000, LONG, |range| {
+                starts.lock().unwrap().push(range.start);
+                if range.start == 0 && range.end < 1000 {
+                    // This thread is busy until somebody else has begun with the end of its share.
+                    let start = std::time::Instant::now();
+                    while !starts.lock().unwrap().contains(&range.end) {
+                        assert!(start.elapsed().as_secs() < 60, "nobody helps");
+                        std::thread::yield_now();
+                    }
+                    helped.store(1, Ordering::Relaxed);
+                }
+            });
+            if helped.into_inner() == 1 {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("the workers were never free");
     }
 
     #[test]
