@@ -168,9 +168,10 @@ impl<T: Float> SimdBody<T> for Planes<'_, T> {
                 for (i, (y, ranks)) in y.zip(found.chunks_exact_mut(geo.out_w)).enumerate() {
                     // SAFETY: as above.
                     unsafe {
-                        strips.across::<S, H, MAX>(i, sorted, y);
                         if wanted {
                             strips.ranks::<S, H>(i, (sorted, sorted_ranks), y, ranks);
+                        } else {
+                            strips.across::<S, H, MAX>(i, sorted, y);
                         }
                     }
                 }

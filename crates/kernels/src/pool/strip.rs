@@ -22,6 +22,8 @@ pub(super) struct Strips {
     group: usize,
     /// Where the n-th columns of windows begin, among elements sorted by residue.
     columns: Buffer<i64>,
+    /// Whether windows have two or three columns side by side, two or three from window to window.
+    small: bool,
 }
 
 /// Elements of a strip: it stays in the first-level cache, sorted too.
@@ -57,7 +59,8 @@ impl Strips {
             let place = tap * geo.dilation.1;
             *column = (place % stride * group + place / stride) as i64;
         }
-        Some(Strips { rows, pitch, per_row, group, columns })
+        let small = geo.dilation.1 == 1 && matches!((geo.kernel_w, stride), (2 | 3, 2 | 3));
+        Some(Strips { rows, pitch, per_row, group, columns, small })
     }
 
     /// A strip with `around` everywhere, and some elements more.
@@ -122,6 +125,13 @@ impl Strips {
         }
     }
 
+    /// Whether columns are sorted on the way, in registers: timed with AVX2 only.
+    #[inline(always)]
+    fn in_registers<S: Simd>(&self) -> bool {
+        let timed = const { unrolls::<S>() && S::REGISTERS == 16 };
+        timed && self.small
+    }
+
     /// Sorts a strip by residue.
     ///
     /// # Safety
@@ -130,6 +140,9 @@ impl Strips {
     pub(super) unsafe fn sort<'a, S: Simd>(&self, strip: &'a [S::T], sorted: &'a mut [S::T]) -> &'a [S::T] {
         let (stride, group) = (self.pitch / self.per_row, self.group);
         assert!(strip.len() > stride * group + 1 && sorted.len() == strip.len());
+        if self.in_registers::<S>() {
+            return strip;
+        }
         let (from, to) = (strip.as_ptr(), sorted.as_mut_ptr());
         // SAFETY: groups consist of whole vectors, and the strip has two elements more.
         unsafe {
@@ -175,6 +188,18 @@ impl Strips {
         y: &mut [S::T],
     ) {
         assert!(i < self.rows && y.len() <= self.per_row);
+        if self.in_registers::<S>() {
+            let (stride, taps) = (self.pitch / self.per_row, self.columns.len());
+            let x = sorted[i * self.pitch..(i + 1) * self.pitch + 2].as_ptr();
+            // SAFETY: the windows of a row lie inside of it, and vectors of their columns end at most two elements behind.
+            return unsafe {
+                if stride == 2 {
+                    fold_small::<S, H, FOLD, 2>(x, taps, y.len(), y.as_mut_ptr());
+                } else {
+                    fold_small::<S, H, FOLD, 3>(x, taps, y.len(), y.as_mut_ptr());
+                }
+            };
+        }
         let x = sorted[i * self.per_row..].as_ptr();
         let (columns, to) = (&self.columns[..], y.as_mut_ptr());
         // SAFETY: a row of windows at each column is inside of the strip.
@@ -189,7 +214,7 @@ impl Strips {
         }
     }
 
-    /// The ranks of the windows of row `i` with these maxima: how many elements come from the first maximum to the last element.
+    /// The maxima of the windows of row `i`, and their ranks: how many elements come from the first maximum to the last element.
     ///
     /// # Safety
     /// The instruction set is enabled in the caller; `sorted` and `ranks` come from [`sort`](Self::sort).
@@ -198,10 +223,25 @@ impl Strips {
         &self,
         i: usize,
         (sorted, ranks): (&[S::T], &[S::T]),
-        y: &[S::T],
+        y: &mut [S::T],
         to: &mut [S::T],
     ) {
         assert!(i < self.rows && y.len() <= self.per_row && to.len() == y.len() && ranks.len() == sorted.len());
+        if self.in_registers::<S>() {
+            let (stride, taps) = (self.pitch / self.per_row, self.columns.len());
+            let row = i * self.pitch..(i + 1) * self.pitch + 2;
+            let (from, n) = ((sorted[row.clone()].as_ptr(), ranks[row].as_ptr()), y.len());
+            // SAFETY: as in `across`.
+            return unsafe {
+                if stride == 2 {
+                    rank_small::<S, H, 2>(from, taps, n, (y.as_mut_ptr(), to.as_mut_ptr()));
+                } else {
+                    rank_small::<S, H, 3>(from, taps, n, (y.as_mut_ptr(), to.as_mut_ptr()));
+                }
+            };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.across::<S, H, MAX>(i, sorted, y) };
         let start = i * self.per_row;
         let (x, ranks) = (sorted[start..].as_ptr(), ranks[start..].as_ptr());
         let (columns, n, y, to) = (&self.columns[..], y.len(), y.as_ptr(), to.as_mut_ptr());
@@ -406,6 +446,121 @@ unsafe fn rank_of_windows<S: Simd, const K: usize>(
             beside = S::add(beside, one);
         }
         most
+    }
+}
+
+// The same for windows of two or three columns, at distance D, which is two or three too, in a row that is not sorted.
+
+/// The first, second and third columns of a vector of windows; the second ones twice if there are no third ones.
+#[inline(always)]
+unsafe fn columns<S: Simd, const D: usize>(x: *const S::T, taps: usize) -> [S::V; 3] {
+    // SAFETY: the callers' promise.
+    unsafe {
+        if D == 2 {
+            let [a, b] = S::unzip(S::load(x), S::load(x.add(S::N)));
+            let [c, _] = if taps == 2 { [b; 2] } else { S::unzip(S::load(x.add(2)), S::load(x.add(2 + S::N))) };
+            return [a, b, c];
+        }
+        let a = S::third(S::load(x), S::load(x.add(S::N)), S::load(x.add(2 * S::N)));
+        let x = x.add(1);
+        let b = S::third(S::load(x), S::load(x.add(S::N)), S::load(x.add(2 * S::N)));
+        if taps == 2 {
+            return [a, b, b];
+        }
+        let x = x.add(1);
+        [a, b, S::third(S::load(x), S::load(x.add(S::N)), S::load(x.add(2 * S::N)))]
+    }
+}
+
+/// A vector of folds of columns.
+#[inline(always)]
+unsafe fn folded_columns<S: Simd, const FOLD: u8>([a, b, c]: [S::V; 3], taps: usize) -> S::V {
+    // SAFETY: the callers' promise.
+    unsafe {
+        if FOLD == MAX {
+            return S::max(c, S::max(b, a));
+        }
+        let all = S::add(a, b);
+        if taps == 2 { all } else { S::add(all, c) }
+    }
+}
+
+/// Writes the folds to `to`.
+#[inline(always)]
+unsafe fn fold_small<S: Simd, H: Simd<T = S::T>, const FOLD: u8, const D: usize>(
+    x: *const S::T,
+    taps: usize,
+    n: usize,
+    to: *mut S::T,
+) {
+    // SAFETY: the callers' promise; the last vector ends with the row.
+    unsafe {
+        if n >= S::N {
+            for i in (0..n).step_by(S::N) {
+                let i = i.min(n - S::N);
+                S::store(to.add(i), folded_columns::<S, FOLD>(columns::<S, D>(x.add(D * i), taps), taps));
+            }
+        } else if const { H::N < S::N } && n >= H::N {
+            for i in (0..n).step_by(H::N) {
+                let i = i.min(n - H::N);
+                H::store(to.add(i), folded_columns::<H, FOLD>(columns::<H, D>(x.add(D * i), taps), taps));
+            }
+        } else {
+            for i in 0..n {
+                *to.add(i) = folded_one::<S::T, FOLD>(x.add(D * i), |tap| tap, taps);
+            }
+        }
+    }
+}
+
+/// Writes the maxima and their ranks.
+#[inline(always)]
+unsafe fn rank_small<S: Simd, H: Simd<T = S::T>, const D: usize>(
+    (x, ranks): (*const S::T, *const S::T),
+    taps: usize,
+    n: usize,
+    (y, to): (*mut S::T, *mut S::T),
+) {
+    // SAFETY: the callers' promise; the last vector ends with the row.
+    unsafe {
+        if n >= S::N {
+            for i in (0..n).step_by(S::N) {
+                let i = i.min(n - S::N);
+                rank_of_small::<S, D>((x.add(D * i), ranks.add(D * i)), taps, (y.add(i), to.add(i)));
+            }
+        } else if const { H::N < S::N } && n >= H::N {
+            for i in (0..n).step_by(H::N) {
+                let i = i.min(n - H::N);
+                rank_of_small::<H, D>((x.add(D * i), ranks.add(D * i)), taps, (y.add(i), to.add(i)));
+            }
+        } else {
+            for i in 0..n {
+                let at = D * i;
+                let best = folded_one::<S::T, MAX>(x.add(at), |tap| tap, taps);
+                let rank = |tap: usize| *ranks.add(at + tap) - S::T::real(tap as f64);
+                let most = |most: S::T, tap: usize| if rank(tap) > most { rank(tap) } else { most };
+                *to.add(i) = (0..taps).filter(|&tap| *x.add(at + tap) == best).fold(S::T::ZERO, most);
+                *y.add(i) = best;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn rank_of_small<S: Simd, const D: usize>(
+    (x, ranks): (*const S::T, *const S::T),
+    taps: usize,
+    (y, to): (*mut S::T, *mut S::T),
+) {
+    // SAFETY: the callers' promise.
+    unsafe {
+        let (x, ranks) = (columns::<S, D>(x, taps), columns::<S, D>(ranks, taps));
+        let (best, one) = (folded_columns::<S, MAX>(x, taps), S::splat(-S::T::ONE));
+        let most = S::max(S::where_equal(x[0], best, ranks[0]), S::where_equal(x[1], best, S::add(ranks[1], one)));
+        // The second ones again if there are no third ones: they come to less.
+        let last = S::where_equal(x[2], best, S::add(ranks[2], S::add(one, one)));
+        S::store(y, best);
+        S::store(to, S::max(last, most));
     }
 }
 
