@@ -275,9 +275,19 @@ fn vectors_hold_channels_where_rows_of_pixels_fill_them_badly() {
 #[test]
 fn depthwise_agrees_with_the_twin_on_each_set() {
     for (h, w) in [(1, 1), (6, 2), (3, 3), (4, 7), (8, 8), (1, 12), (5, 15), (16, 16), (7, 17), (2, 31), (9, 33)] {
-        for (kernel, dilation) in
-            [((3, 3), (1, 1)), ((1, 2), (1, 1)), ((5, 5), (1, 1)), ((2, 3), (2, 2)), ((5, 6), (1, 1))]
-        {
+        let kernels = [
+            (3, 3, 1),
+            (1, 2, 1),
+            (5, 5, 1),
+            (2, 3, 2),
+            (5, 6, 1),
+            (2, 2, 1),
+            (2, 2, 3),
+            (3, 3, 2),
+            (5, 5, 2),
+            (3, 3, 7),
+        ];
+        for (kernel, dilation) in kernels.map(|(kh, kw, d)| ((kh, kw), (d, d))) {
             for stride in [(1, 1), (2, 2), (2, 3), (3, 1)] {
                 for padding in [(1, 1, 1, 1), (0, 0, 0, 0), (0, 2, 1, 0), (1, 3, 0, 4)] {
                     let channels = if h == 1 { 35 } else { 4 };

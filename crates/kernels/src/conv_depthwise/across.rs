@@ -62,7 +62,7 @@ pub(crate) fn pays<T: Float>(isa: Isa, g: &ConvGeometry, pass: Pass) -> bool {
     let n = lanes::<T>(isa);
     let (groups, taps) = (g.batch * g.in_channels / n, g.kernel_h * g.kernel_w);
     let strided = g.stride != (1, 1);
-    if rows::fits::<T>(isa, g) {
+    if rows::fits::<T>(isa, g) && (g.dilation == (1, 1) || pass != Pass::Weight) {
         return groups >= 16
             && match (strided, pass) {
                 (true, Pass::Input) => true,

@@ -1,11 +1,13 @@
-//! Depthwise convolution at stride 1 or 2, row by row, without a copy of the image; in single precision.
+//! Depthwise convolution at stride 1, dilated or not, or stride 2, row by row, without a copy of the image; in single precision.
 //!
-//! The plain loop: `y[i, j] = sum over r, s of w[r, s] * x[i * stride + r - top, j * stride + s - left]` for each plane.
+//! The plain loop: `y[i, j] = sum over r, s of w[r, s] * x[i * stride + r * dilation - top, j * stride + s * dilation - left]` for
+//! each plane.
 //!
 //! The tricks: a vector of pixels and its neighbours are read once and added to all the rows of results that they are part of,
 //! which stay in registers; masks, the same for all rows, leave out what lies beside the image; the last vector of a row
-//! overlaps the one before it. The gradient by the input is the same with the kernel turned around; that by the weights
-//! keeps the rows of gradients in registers instead, and its sums over an image. Stride 2 is in [`strided`].
+//! overlaps the one before it. With a dilation every d-th row is a plane of its own for them. The gradient by the input is the
+//! same with the kernel turned around; that by the weights keeps the rows of gradients in registers instead, and its sums over
+//! an image. Stride 2 is in [`strided`].
 
 // Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
@@ -25,15 +27,17 @@ const NEIGHBOURS: usize = 32;
 
 /// Whether a geometry that is depthwise is one of these, on a set that has masks.
 pub(super) fn fits<T: Float>(isa: Isa, g: &ConvGeometry) -> bool {
+    let (kernel, dilation) = (g.kernel_h, g.dilation.0);
+    let few = isa == Isa::Avx2;
+    let most = (kernel - 1).saturating_mul(dilation);
     size_of::<T>() == 4
         && isa != Isa::Portable
-        && (g.kernel_h == g.kernel_w && matches!(g.kernel_h, 3 | 5))
+        && kernel == g.kernel_w
+        && (matches!(kernel, 3 | 5) || few && kernel == 2)
+        && dilation == g.dilation.1
+        && (dilation == 1 || few && g.stride == (1, 1))
         && matches!(g.stride, (1, 1) | (2, 2))
-        && g.dilation == (1, 1)
-        && g.padding.0 < g.kernel_h
-        && g.padding.1 < g.kernel_h
-        && g.padding.2 < g.kernel_w
-        && g.padding.3 < g.kernel_w
+        && g.padding.0.max(g.padding.1).max(g.padding.2).max(g.padding.3) <= most
 }
 
 /// A correlation of planes: their size, that of the results, and how far the first window reaches out of the plane.
@@ -41,6 +45,7 @@ pub(super) fn fits<T: Float>(isa: Isa, g: &ConvGeometry) -> bool {
 struct Planes {
     kernel: usize,
     stride: usize,
+    dilation: usize,
     height: usize,
     width: usize,
     out_h: usize,
@@ -55,6 +60,7 @@ impl Planes {
         Planes {
             kernel: g.kernel_h,
             stride: g.stride.0,
+            dilation: g.dilation.0,
             height: g.in_h,
             width: g.in_w,
             out_h: g.out_h,
@@ -70,12 +76,13 @@ impl Planes {
         Planes {
             kernel: g.kernel_h,
             stride: 1,
+            dilation: g.dilation.0,
             height: g.out_h,
             width: g.out_w,
             out_h: g.in_h,
             out_w: g.in_w,
-            top: g.kernel_h - 1 - g.padding.0,
-            left: g.kernel_w - 1 - g.padding.2,
+            top: (g.kernel_h - 1) * g.dilation.0 - g.padding.0,
+            left: (g.kernel_w - 1) * g.dilation.1 - g.padding.2,
             narrow: narrow::<T>(isa, g.in_w),
         }
     }
@@ -83,6 +90,18 @@ impl Planes {
     /// Elements of a plane, and of a result.
     fn sizes(&self) -> (usize, usize) {
         (self.height * self.width, self.out_h * self.out_w)
+    }
+
+    /// The parts of a plane.
+    fn parts(&self) -> Vec<Part> {
+        let d = self.dilation;
+        let part = |result: usize| {
+            let top = self.top.saturating_sub(result).div_ceil(d);
+            let row = result + top * d - self.top;
+            let height = self.height.saturating_sub(row).div_ceil(d);
+            Part { result, out_h: (self.out_h - result).div_ceil(d), row, height, top }
+        };
+        (0..d.min(self.out_h)).map(part).collect()
     }
 
     /// The columns at which vectors begin: they overlap rather than end outside.
@@ -106,6 +125,16 @@ unsafe fn within<S: Simd>(before: usize, count: usize, at: usize, end: usize) ->
     let last = (count + before).saturating_sub(at).min(end);
     // SAFETY: the caller's promise: the set is enabled.
     unsafe { S::mask(first, last.max(first)) }
+}
+
+/// Those rows of results that are a dilation apart from row `result` on, and those of the plane that they meet, from `row` on: a
+/// correlation without dilation.
+struct Part {
+    result: usize,
+    out_h: usize,
+    row: usize,
+    height: usize,
+    top: usize,
 }
 
 /// Whether the narrow vectors waste less.
@@ -151,9 +180,9 @@ fn each_plane<T: Float>(
         w.len() == channels * taps && epilogue.bias.is_none_or(|b| b.len() == channels),
         "each channel has a kernel"
     );
-    let y = Shared(y.as_mut_ptr());
+    let (y, parts) = (Shared(y.as_mut_ptr()), &planes.parts());
     par::for_each_range(count, 2 * sizes.0.min(sizes.1) * taps + sizes.0.max(sizes.1), |range| {
-        let job = Job { planes, sizes, channels, range, x, w, epilogue, y: y.get(), spread };
+        let job = Job { planes, parts, sizes, channels, range, x, w, epilogue, y: y.get(), spread };
         // SAFETY: the set comes from detection, the arrays have the planes and kernels, and this range alone writes its planes.
         unsafe { T::simd(isa, job) };
     });
@@ -162,6 +191,7 @@ fn each_plane<T: Float>(
 /// Some planes, which are computed in one call: to enter the instruction set takes as long as a small plane.
 struct Job<'a, T> {
     planes: Planes,
+    parts: &'a [Part],
     sizes: (usize, usize),
     channels: usize,
     range: Range<usize>,
@@ -174,25 +204,28 @@ struct Job<'a, T> {
 }
 
 /// A plane, its kernel and its result; for the gradient by the input x is the gradient of the result, and y that of the input.
-struct Plane<T> {
+struct Plane<'a, T> {
     planes: Planes,
     x: *const T,
     w: *const T,
     start: T,
-    relu: bool,
+    /// Results are not below it.
+    floor: T,
+    parts: &'a [Part],
     y: *mut T,
 }
 
 impl<T: Float> Job<'_, T> {
     #[inline(always)]
-    fn plane(&self, i: usize) -> Plane<T> {
+    fn plane(&self, i: usize) -> Plane<'_, T> {
         let (channel, taps) = (i % self.channels, self.planes.kernel * self.planes.kernel);
         Plane {
             planes: self.planes,
             x: self.x.as_ptr().wrapping_add(i * self.sizes.0),
             w: self.w.as_ptr().wrapping_add(channel * taps),
             start: self.epilogue.bias.map_or(T::ZERO, |bias| bias[channel]),
-            relu: self.epilogue.relu,
+            floor: if self.epilogue.relu { T::ZERO } else { T::LOWEST },
+            parts: self.parts,
             y: self.y.wrapping_add(i * self.sizes.1),
         }
     }
@@ -207,6 +240,8 @@ impl<T: Float> SimdBody<T> for Job<'_, T> {
             // SAFETY: the caller's promise.
             unsafe {
                 match (self.planes.kernel, self.planes.narrow) {
+                    (2, false) if const { S::REGISTERS == 16 } => each::<S, 2>(self),
+                    (2, true) if const { S::REGISTERS == 16 } => each::<H, 2>(self),
                     (3, false) => each::<S, 3>(self),
                     (3, true) => each::<H, 3>(self),
                     (_, false) => each::<S, 5>(self),
@@ -233,7 +268,7 @@ unsafe fn each<S: Simd, const K: usize>(job: Job<'_, S::T>) {
 }
 
 #[inline(always)]
-unsafe fn correlate<S: Simd, const K: usize>(c: Plane<S::T>) {
+unsafe fn correlate<S: Simd, const K: usize>(c: Plane<'_, S::T>) {
     let p = c.planes;
     // SAFETY: the caller's promise: all rows are of planes and results, and masks leave out what is beside them.
     unsafe {
@@ -245,42 +280,75 @@ unsafe fn correlate<S: Simd, const K: usize>(c: Plane<S::T>) {
             }
         }
         let written = S::mask(0, p.out_w.min(S::N));
+        let mut ahead = Ahead::new(&p, c.x, c.y);
         for j in p.columns(S::N) {
             let mut inside = [S::mask(0, 0); K];
             for s in 0..K {
-                inside[s] = p.inside::<S>(j, s, S::N);
+                inside[s] = p.inside::<S>(j, s * p.dilation, S::N);
             }
-            let mut x = c.x.wrapping_add(j).wrapping_sub(p.left);
-            let mut y = c.y.wrapping_add(j);
-            // Row i of the plane is row r of the window of row i + top - r of the results, whose sums are rows[r].
-            let mut rows = [start; K];
-            for i in 0..p.out_h + K - 1 - p.top {
-                if i < p.height {
-                    // A sum of its own for each row: the long chain through all of them has additions only.
-                    let mut sums = [S::zero(); K];
-                    for s in 0..K {
-                        let b = S::load_where(x.wrapping_add(s), inside[s]);
-                        for r in 0..K {
-                            sums[r] = S::fma(w[r][s], b, sums[r]);
+            for part in c.parts {
+                let mut x = c.x.wrapping_add(part.row * p.width + j).wrapping_sub(p.left);
+                let mut y = c.y.wrapping_add(part.result * p.out_w + j);
+                // Row i of the plane is row r of the window of row i + top - r of the results, whose sums are rows[r].
+                let mut rows = [start; K];
+                for i in 0..part.out_h + K - 1 - part.top {
+                    ahead.step(S::N);
+                    if i < part.height {
+                        // A sum of its own for each row: the long chain through all of them has additions only.
+                        let mut sums = [S::zero(); K];
+                        for s in 0..K {
+                            let b = S::load_where(x.wrapping_add(s * p.dilation), inside[s]);
+                            for r in 0..K {
+                                sums[r] = S::fma(w[r][s], b, sums[r]);
+                            }
                         }
+                        for r in 0..K {
+                            rows[r] = S::add(rows[r], sums[r]);
+                        }
+                        x = x.wrapping_add(p.dilation * p.width);
                     }
-                    for r in 0..K {
-                        rows[r] = S::add(rows[r], sums[r]);
+                    if i + part.top + 1 >= K {
+                        let row = S::add(S::max(S::splat(c.floor), rows[K - 1]), S::zero());
+                        if p.out_w >= S::N {
+                            S::store(y, row);
+                        } else {
+                            S::store_where(y, written, row);
+                        }
+                        y = y.wrapping_add(p.dilation * p.out_w);
                     }
-                    x = x.wrapping_add(p.width);
+                    rows = next_row::<S, K>(rows, start);
                 }
-                if i + p.top + 1 >= K {
-                    let row = if c.relu { S::relu(rows[K - 1]) } else { rows[K - 1] };
-                    if p.out_w >= S::N {
-                        S::store(y, row);
-                    } else {
-                        S::store_where(y, written, row);
-                    }
-                    y = y.wrapping_add(p.out_w);
-                }
-                rows = next_row::<S, K>(rows, start);
             }
         }
+    }
+}
+
+/// Asks for the next plane and its results bit by bit: columns of short rows are no order that the hardware would see.
+struct Ahead<T> {
+    x: *const T,
+    y: *const T,
+}
+
+impl<T> Ahead<T> {
+    #[inline(always)]
+    fn new(p: &Planes, x: *const T, y: *const T) -> Self {
+        let (plane, out) = p.sizes();
+        Ahead { x: x.wrapping_add(plane), y: y.wrapping_add(out) }
+    }
+
+    #[inline(always)]
+    fn step(&mut self, elements: usize) {
+        isa::prefetch(self.x, 0);
+        isa::prefetch(self.y, 0);
+        (self.x, self.y) = (self.x.wrapping_add(elements), self.y.wrapping_add(elements));
+    }
+
+    /// For the results of two rows and columns each.
+    #[inline(always)]
+    fn strided(&mut self, elements: usize) {
+        isa::prefetch(self.x, 2 * elements);
+        self.step(elements);
+        self.x = self.x.wrapping_add(3 * elements);
     }
 }
 
@@ -302,7 +370,7 @@ pub(super) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
     assert_eq!((x.len(), gy.len()), (g.batch * step_x, g.batch * step_g), "the arrays fit the geometry");
     assert_eq!(gw.len(), g.in_channels * taps, "the result has all taps");
     let vector = if planes.narrow { lanes::<T>(isa) / 2 } else { lanes::<T>(isa) };
-    let gw = Shared(gw.as_mut_ptr());
+    let (gw, parts) = (Shared(gw.as_mut_ptr()), &planes.parts());
     par::for_each_range(g.in_channels, g.batch.saturating_mul(2 * out * taps), |range| {
         let mut sums = Buffer::<T>::unfilled(NEIGHBOURS * taps * vector);
         let sums = sums.make_mut();
@@ -310,8 +378,8 @@ pub(super) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
             let channels = first..range.end.min(first + NEIGHBOURS);
             let sums = &mut sums[..channels.len() * taps * vector];
             sums.fill(T::ZERO);
-            let job =
-                WeightJob { planes, images: g.batch, steps: (step_x, step_g), channels: channels.clone(), x, gy, sums };
+            let (steps, channels) = ((step_x, step_g), channels.clone());
+            let job = WeightJob { planes, parts, images: g.batch, steps, channels: channels.clone(), x, gy, sums };
             // SAFETY: the set comes from detection; the arrays have the planes, and the sums a vector for each tap of a channel.
             unsafe { T::simd(isa, job) };
             // SAFETY: these channels are this range's own.
@@ -336,6 +404,7 @@ fn halved<T: Float>(v: &mut [T]) -> T {
 /// Some channels of all images, in the order of memory.
 struct WeightJob<'a, T> {
     planes: Planes,
+    parts: &'a [Part],
     images: usize,
     steps: (usize, usize),
     channels: Range<usize>,
@@ -345,8 +414,9 @@ struct WeightJob<'a, T> {
 }
 
 /// One plane, whose products are added to vectors of sums.
-struct Correlated<T> {
+struct Correlated<'a, T> {
     planes: Planes,
+    parts: &'a [Part],
     x: *const T,
     gy: *const T,
     sums: *mut T,
@@ -360,6 +430,8 @@ impl<T: Float> SimdBody<T> for WeightJob<'_, T> {
             // SAFETY: the caller's promise.
             unsafe {
                 match (self.planes.kernel, self.planes.narrow) {
+                    (2, false) if const { S::REGISTERS == 16 } => each_weight::<S, 2>(self),
+                    (2, true) if const { S::REGISTERS == 16 } => each_weight::<H, 2>(self),
                     (3, false) => each_weight::<S, 3>(self),
                     (3, true) => each_weight::<H, 3>(self),
                     (_, false) => each_weight::<S, 5>(self),
@@ -373,20 +445,12 @@ impl<T: Float> SimdBody<T> for WeightJob<'_, T> {
 #[inline(always)]
 unsafe fn each_weight<S: Simd, const K: usize>(job: WeightJob<'_, S::T>) {
     let (plane, out) = job.planes.sizes();
-    let line = 64 / size_of::<S::T>();
     for image in 0..job.images {
         let mut sums = job.sums.as_mut_ptr();
         for c in job.channels.clone() {
             let (at_x, at_g) = (image * job.steps.0 + c * plane, image * job.steps.1 + c * out);
-            // Two streams of short rows run dry without it.
-            for i in (plane..2 * plane).step_by(line) {
-                isa::prefetch(job.x.as_ptr(), at_x + i);
-            }
-            for i in (out..2 * out).step_by(line) {
-                isa::prefetch(job.gy.as_ptr(), at_g + i);
-            }
             let (x, gy) = (job.x.as_ptr().wrapping_add(at_x), job.gy.as_ptr().wrapping_add(at_g));
-            let one = Correlated { planes: job.planes, x, gy, sums };
+            let one = Correlated { planes: job.planes, parts: job.parts, x, gy, sums };
             // SAFETY: the caller's promise.
             unsafe {
                 if job.planes.stride == 1 {
@@ -401,42 +465,46 @@ unsafe fn each_weight<S: Simd, const K: usize>(job: WeightJob<'_, S::T>) {
 }
 
 #[inline(always)]
-unsafe fn weight_sums<S: Simd, const K: usize>(c: Correlated<S::T>) {
+unsafe fn weight_sums<S: Simd, const K: usize>(c: Correlated<'_, S::T>) {
     let p = c.planes;
     // SAFETY: the caller's promise: all rows are of planes and gradients, and masks leave out what is beside them.
     unsafe {
         // Sums of an image of their own: fewer numbers of one sum, smaller errors.
         let mut sums = [[S::zero(); K]; K];
         let (mut done, end) = (0, p.out_w.min(S::N));
+        let mut ahead = Ahead::new(&p, c.x, c.gy);
         for j in p.columns(S::N) {
             let mut inside = [S::mask(0, 0); K];
             for s in 0..K {
-                inside[s] = p.inside::<S>(j, s, end);
+                inside[s] = p.inside::<S>(j, s * p.dilation, end);
             }
             // What the vector before has counted is left out.
             let fresh = S::mask(done - j, end);
             done = j + end;
-            let mut x = c.x.wrapping_add(j).wrapping_sub(p.left);
-            let mut g = c.gy.wrapping_add(j);
-            // Row i - top of the plane goes with row i - r of the gradients for row r of the kernel: rows[r].
-            let mut rows = [S::zero(); K];
-            for i in 0..p.top + p.height {
-                let mut row = S::zero();
-                if i < p.out_h {
-                    row = S::load_where(g, fresh);
-                    g = g.wrapping_add(p.out_w);
-                }
-                rows = next_row::<S, K>(rows, row);
-                if i < p.top {
-                    continue;
-                }
-                for s in 0..K {
-                    let b = S::load_where(x.wrapping_add(s), inside[s]);
-                    for r in 0..K {
-                        sums[r][s] = S::fma(rows[r], b, sums[r][s]);
+            for part in c.parts {
+                let mut x = c.x.wrapping_add(part.row * p.width + j).wrapping_sub(p.left);
+                let mut g = c.gy.wrapping_add(part.result * p.out_w + j);
+                // Row i - top of the plane goes with row i - r of the gradients for row r of the kernel: rows[r].
+                let mut rows = [S::zero(); K];
+                for i in 0..part.top + part.height {
+                    ahead.step(S::N);
+                    let mut row = S::zero();
+                    if i < part.out_h {
+                        row = S::load_where(g, fresh);
+                        g = g.wrapping_add(p.dilation * p.out_w);
                     }
+                    rows = next_row::<S, K>(rows, row);
+                    if i < part.top {
+                        continue;
+                    }
+                    for s in 0..K {
+                        let b = S::load_where(x.wrapping_add(s * p.dilation), inside[s]);
+                        for r in 0..K {
+                            sums[r][s] = S::fma(rows[r], b, sums[r][s]);
+                        }
+                    }
+                    x = x.wrapping_add(p.dilation * p.width);
                 }
-                x = x.wrapping_add(p.width);
             }
         }
         for r in 0..K {

@@ -11,12 +11,17 @@
 use crate::buffer::Buffer;
 use crate::conv::{ConvGeometry, Epilogue};
 use crate::element::Float;
-use crate::isa::{Isa, Simd, SimdBody};
+use crate::isa::{Isa, Simd, SimdBody, prefetch};
 use crate::par::{self, Shared};
 use std::ops::Range;
 
 /// Planes of a channel whose products are summed apart.
 const IMAGES: usize = 8;
+
+/// Rows of results ahead that one is asked for.
+const AHEAD: usize = 4;
+/// Bytes of planes that are not in the cache any more when the last of them were written; asking for less costs more than it brings.
+const FAR: usize = 16 << 20;
 
 /// Whether a geometry that is depthwise is one of these.
 pub(crate) fn fits<T: Float>(isa: Isa, g: &ConvGeometry) -> bool {
@@ -44,12 +49,16 @@ impl Rows {
         }
     }
 
-    /// The columns at which vectors begin, as far as `room` elements reach, and how many columns they cover.
+    /// How many columns vectors cover if `room` elements are left.
     #[inline(always)]
-    fn vectors(self, lanes: usize, room: usize) -> (impl Iterator<Item = usize>, usize) {
-        let whole = if self.step > 3 { 0 } else { self.width.min(room / self.step) };
-        let covered = if whole < lanes { 0 } else { whole };
-        ((0..covered).step_by(lanes).map(move |j| j.min(covered - lanes)), covered)
+    fn covered(self, lanes: usize, room: usize) -> usize {
+        if self.step > 3 || self.width < lanes {
+            0
+        } else if room >= self.step * self.width {
+            self.width
+        } else {
+            Some(room / self.step).filter(|&n| n >= lanes).unwrap_or(0)
+        }
     }
 }
 
@@ -98,21 +107,33 @@ impl<T: Float> SimdBody<T> for Scale<'_, T> {
         if const { size_of::<T>() != 4 || S::REGISTERS <= 8 } {
             return;
         }
-        let (rows, relu) = (self.rows, self.epilogue.relu);
+        let (rows, relu, line) = (self.rows, self.epilogue.relu, 64 / size_of::<T>());
+        let skips_far = rows.step > 1 && size_of_val(self.x) >= FAR;
+        let lowest = if relu { T::ZERO } else { T::LOWEST };
         for plane in self.range {
             let channel = plane % self.w.len();
             let factor = self.w[channel];
             let bias = if let Some(bias) = self.epilogue.bias { bias[channel] } else { T::ZERO };
+            // SAFETY: the caller's promise: the set is enabled.
+            let (w, start, floor) = unsafe { (S::splat(factor), S::splat(bias), S::splat(lowest)) };
             for i in 0..rows.count {
                 let x = &self.x[plane * rows.plane + i * rows.pitch..];
                 // SAFETY: the caller's promise: the plane has this row of results, and x so many elements.
                 unsafe {
                     let y = self.y.add(plane * rows.out + i * rows.width);
-                    let (w, start) = (S::splat(factor), S::splat(bias));
-                    let (vectors, covered) = rows.vectors(S::N, x.len());
-                    for j in vectors {
-                        let v = S::fma(w, pick::<S>(x.as_ptr().add(j * rows.step), rows.step), start);
-                        S::store(y.add(j), if relu { S::relu(v) } else { v });
+                    let covered = rows.covered(S::N, x.len());
+                    // Rows that others follow which are skipped: the hardware would bring those.
+                    if skips_far {
+                        for k in (0..rows.step * rows.width + line).step_by(line) {
+                            prefetch(x.as_ptr(), AHEAD * rows.pitch + k);
+                        }
+                    }
+                    let mut j = 0;
+                    while j < covered {
+                        let at = j.min(covered - S::N);
+                        let v = S::fma(w, pick::<S>(x.as_ptr().add(at * rows.step), rows.step), start);
+                        S::store(y.add(at), S::add(S::max(floor, v), S::zero()));
+                        j += S::N;
                     }
                     for j in covered..rows.width {
                         let v = factor.times(x[j * rows.step]).plus(bias);

@@ -3,7 +3,7 @@
 //! The tricks: two vectors of neighbouring pixels are parted into those at even and at odd places, which are the pixels
 //! under two columns of the kernel; the gradient by the input is computed for even and odd columns apart, and put together.
 
-use super::{Correlated, Plane, Planes, within};
+use super::{Ahead, Correlated, Plane, Planes, within};
 use crate::isa::Simd;
 
 /// The masks of the vectors that [`taps`] reads for results from column j on.
@@ -12,7 +12,7 @@ unsafe fn insides<S: Simd, const K: usize>(p: Planes, j: usize) -> [S::M; 6] {
     // SAFETY: the caller's promise: the set is enabled.
     unsafe {
         let mut inside = [S::mask(0, 0); 6];
-        for q in 0..K / 2 + 1 {
+        for q in 0..K.div_ceil(2) {
             inside[2 * q] = p.inside::<S>(2 * j, 2 * q, S::N);
             inside[2 * q + 1] = p.inside::<S>(2 * j, 2 * q + S::N, S::N);
         }
@@ -26,7 +26,7 @@ unsafe fn taps<S: Simd, const K: usize>(x: *const S::T, inside: &[S::M; 6]) -> [
     // SAFETY: the caller's promise: masks leave out what is beside the row.
     unsafe {
         let mut taps = [S::zero(); 6];
-        for q in 0..K / 2 + 1 {
+        for q in 0..K.div_ceil(2) {
             let a = S::load_where(x.wrapping_add(2 * q), inside[2 * q]);
             let b = S::load_where(x.wrapping_add(2 * q + S::N), inside[2 * q + 1]);
             let [even, odd] = S::unzip(a, b);
@@ -38,7 +38,7 @@ unsafe fn taps<S: Simd, const K: usize>(x: *const S::T, inside: &[S::M; 6]) -> [
 }
 
 #[inline(always)]
-pub(super) unsafe fn correlate<S: Simd, const K: usize>(c: Plane<S::T>) {
+pub(super) unsafe fn correlate<S: Simd, const K: usize>(c: Plane<'_, S::T>) {
     let p = c.planes;
     // SAFETY: the caller's promise: all rows are of planes and results, and masks leave out what is beside them.
     unsafe {
@@ -50,10 +50,12 @@ pub(super) unsafe fn correlate<S: Simd, const K: usize>(c: Plane<S::T>) {
             }
         }
         let written = S::mask(0, p.out_w.min(S::N));
+        let mut ahead = Ahead::new(&p, c.x, c.y);
         for j in p.columns(S::N) {
             let inside = insides::<S, K>(p, j);
             let x = c.x.wrapping_add(2 * j).wrapping_sub(p.left);
             for o in 0..p.out_h {
+                ahead.strided(S::N);
                 let mut sum = start;
                 for r in 0..K {
                     let i = (2 * o + r).wrapping_sub(p.top);
@@ -64,9 +66,7 @@ pub(super) unsafe fn correlate<S: Simd, const K: usize>(c: Plane<S::T>) {
                         }
                     }
                 }
-                if c.relu {
-                    sum = S::relu(sum);
-                }
+                sum = S::add(S::max(S::splat(c.floor), sum), S::zero());
                 let y = c.y.wrapping_add(o * p.out_w + j);
                 if p.out_w >= S::N {
                     S::store(y, sum);
@@ -79,12 +79,13 @@ pub(super) unsafe fn correlate<S: Simd, const K: usize>(c: Plane<S::T>) {
 }
 
 #[inline(always)]
-pub(super) unsafe fn weight_sums<S: Simd, const K: usize>(c: Correlated<S::T>) {
+pub(super) unsafe fn weight_sums<S: Simd, const K: usize>(c: Correlated<'_, S::T>) {
     let p = c.planes;
     // SAFETY: the caller's promise: all rows are of planes and gradients, and masks leave out what is beside them.
     unsafe {
         let mut sums = [[S::zero(); K]; K];
         let (mut done, end) = (0, p.out_w.min(S::N));
+        let mut ahead = Ahead::new(&p, c.x, c.gy);
         for j in p.columns(S::N) {
             let inside = insides::<S, K>(p, j);
             // What the vector before has counted is left out.
@@ -92,6 +93,7 @@ pub(super) unsafe fn weight_sums<S: Simd, const K: usize>(c: Correlated<S::T>) {
             done = j + end;
             let x = c.x.wrapping_add(2 * j).wrapping_sub(p.left);
             for o in 0..p.out_h {
+                ahead.strided(S::N);
                 let g = S::load_where(c.gy.wrapping_add(o * p.out_w + j), fresh);
                 for r in 0..K {
                     let i = (2 * o + r).wrapping_sub(p.top);
@@ -115,7 +117,7 @@ pub(super) unsafe fn weight_sums<S: Simd, const K: usize>(c: Correlated<S::T>) {
 
 /// The gradient by the input: even columns and odd columns of a row, `2 * l` and `2 * l + 1`, from gradients at `l + e`.
 #[inline(always)]
-pub(super) unsafe fn spread<S: Simd, const K: usize>(c: Plane<S::T>) {
+pub(super) unsafe fn spread<S: Simd, const K: usize>(c: Plane<'_, S::T>) {
     let p = c.planes;
     // Gradients are read at e = last - q for q from 0 on, which are under column `2 * q + left - 2 * last` for even results.
     let (last, odd_left) = (p.left.div_ceil(2), p.left % 2 == 1);
