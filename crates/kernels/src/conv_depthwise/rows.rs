@@ -209,7 +209,7 @@ struct Plane<'a, T> {
     x: *const T,
     w: *const T,
     start: T,
-    /// Results are not below it.
+    /// Results are not below it; zero is added to them, so that zeros are positive as after a ReLU of its own.
     floor: T,
     parts: &'a [Part],
     y: *mut T,
