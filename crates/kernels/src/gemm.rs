@@ -18,8 +18,10 @@ use std::ops::Range;
 
 /// The longest sum of one tile.
 const DEPTH: usize = 512;
-/// Rows of c that share a pass over b.
+/// The most rows of c that share a pass over b.
 const ROWS: usize = 96;
+/// The most bytes from row to row of b for which its panels are not packed.
+const APART: usize = 3072;
 /// The most vectors of a panel of b.
 const PANEL: usize = 3;
 
@@ -282,9 +284,8 @@ fn tiled<T: Float>(isa: Isa, a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mu
     let width = n.next_multiple_of(lanes).min(panel * lanes);
     let panels = n.div_ceil(width);
     // Rows of b are used in place if passes over them do not strain the cache; an incomplete vector never is.
-    // Rows 4 KiB apart share sets of the cache, which hurts narrow panels.
-    let apart = if isa == Isa::Avx512 { 4096 } else { 4095 };
-    let near = b.col_stride == 1 && (b.row_stride * size_of::<T>() <= apart || m <= 2 * MAX_ROWS);
+    // Rows 4 KiB apart share sets of the cache, and each is a page of its own.
+    let near = b.col_stride == 1 && (b.row_stride * size_of::<T>() <= APART || m <= 2 * MAX_ROWS);
     let in_place = match near {
         true if n.is_multiple_of(lanes) => panels,
         true => n / width,
@@ -295,14 +296,19 @@ fn tiled<T: Float>(isa: Isa, a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mu
         let p = p + in_place;
         pack_columns(isa, &b, p * width..n.min((p + 1) * width), width, to);
     });
-    let row_blocks = m.div_ceil(ROWS);
+    // As many blocks for each thread; where they divide the panels among them, a single block will do.
+    let threads = par::threads_for(m, (2 * k).saturating_mul(n), par::num_threads());
+    let shares = if m > ROWS || panels < 4 * threads { threads } else { 1 };
+    let tall = if isa == Isa::Avx512 { MAX_ROWS } else { 6 };
+    let block = m.div_ceil(m.div_ceil(ROWS).next_multiple_of(shares)).next_multiple_of(tall);
+    let row_blocks = m.div_ceil(block);
     // Few rows: the panels of columns are divided too.
     let splits = if row_blocks >= 2 * par::num_threads() { 1 } else { panels };
     let product = Product { isa, a, b, packed: &packed, in_place, width, beta_zero };
-    let work = (2 * ROWS.min(m)).saturating_mul(k).saturating_mul(n / splits);
+    let work = (2 * block.min(m)).saturating_mul(k).saturating_mul(n / splits);
     let c = Shared(c.as_mut_ptr());
     par::for_each_range(row_blocks * splits, work, |range| {
-        let mut rows = Buffer::unfilled(ROWS.min(m) * DEPTH.min(k));
+        let mut rows = Buffer::unfilled(block.min(m) * DEPTH.min(k));
         let mut edge = Buffer::unfilled(MAX_ROWS * lanes);
         let mut offsets = Buffer::unfilled(PANEL + 2 * DEPTH);
         let (vectors, taps) = offsets.make_mut().split_at_mut(PANEL);
@@ -313,10 +319,10 @@ fn tiled<T: Float>(isa: Isa, a: MatRef<T>, b: MatRef<T>, beta_zero: bool, c: &mu
         let mut work =
             Workspace { rows: rows.make_mut(), held: None, edge: edge.make_mut(), vectors, taps_in_place, taps_packed };
         for unit in range {
-            let (block, split) = (unit / splits, unit % splits);
+            let (first, split) = (unit / splits * block, unit % splits);
             let mine = if splits == 1 { 0..panels } else { split..split + 1 };
             // SAFETY: the unit alone writes these rows and columns of c.
-            unsafe { product.rows(block * ROWS..m.min((block + 1) * ROWS), mine, &mut work, c.get()) };
+            unsafe { product.rows(first..m.min(first + block), mine, &mut work, c.get()) };
         }
     });
 }
