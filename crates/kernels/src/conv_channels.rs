@@ -88,17 +88,23 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
         (group * outputs + first, channels, channels.next_multiple_of(full), group * group_len + first * (taps + 1))
     };
     // Bias and weights with the channels of a block next to each other.
-    let mut packed = if outputs.is_multiple_of(full) { Buffer::unfilled } else { Buffer::zeroed }(g.groups * group_len);
-    let to = packed.make_mut();
-    for item in 0..g.groups * blocks {
-        let (start, channels, width, at) = block_of(item);
-        let (first, weights) = to[at..at + (taps + 1) * width].split_at_mut(width);
-        match epilogue.bias {
-            Some(bias) => first[..channels].copy_from_slice(&bias[start..start + channels]),
-            None => first.fill(T::ZERO),
+    let mut packed: Buffer<T> =
+        if outputs.is_multiple_of(full) { Buffer::unfilled } else { Buffer::zeroed }(g.groups * group_len);
+    let to = Shared(packed.make_mut().as_mut_ptr());
+    par::for_each_range(g.groups * blocks, 8 * taps * block, |range| {
+        for item in range {
+            let (start, channels, width, at) = block_of(item);
+            assert!(at + (taps + 1) * width <= g.groups * group_len, "the weights fit");
+            // SAFETY: this stretch is inside of the buffer and belongs to this block alone.
+            let to = unsafe { std::slice::from_raw_parts_mut(to.get().add(at), (taps + 1) * width) };
+            let (first, weights) = to.split_at_mut(width);
+            match epilogue.bias {
+                Some(bias) => first[..channels].copy_from_slice(&bias[start..start + channels]),
+                None => first.fill(T::ZERO),
+            }
+            transpose(isa, (channels, taps), &w[start * taps..], taps, weights, width);
         }
-        transpose(isa, (channels, taps), &w[start * taps..], taps, weights, width);
-    }
+    });
     let image = g.group_in() * g.in_h * g.in_w;
     // Each line is new to a tile if its pixels have no taps in common.
     let new_lines = planes.in_place && g.kernel_w <= g.stride.1;
