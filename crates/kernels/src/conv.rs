@@ -13,9 +13,10 @@
 //! enough channels need a quarter of the multiplications in single precision (`winograd`), depthwise kernels take a plane at a time, or
 //! as many as a vector has elements (`conv_depthwise`), sizes for which it costs less take vectors of channels
 //! (`conv_channels`, `conv_cost`), backward-data also those or a matrix product whose results are added up
-//! (`conv_input_channels`, `conv_input_columns`, `conv_input_cost`), and problems of a few rows skip all preparation
-//! (`conv_clipped`). Vectors of channels are there in single precision only: double precision checks gradients.
+//! (`conv_input_channels`, `conv_input_columns`, `conv_input_cost`), small images of which a kernel sees little a tile for the same
+//! position of several (`conv_positions`), and problems of a few rows skip all preparation (`conv_clipped`). Vectors of channels are there in single precision only: double precision checks gradients.
 
+use crate::conv_positions::Positions;
 use crate::element::{Float, compiled_here};
 use crate::isa::{self, Isa};
 use crate::par;
@@ -183,6 +184,8 @@ pub(crate) enum Way {
     Channels,
     /// A matrix product whose results are added to where they belong; backward-data in single precision only.
     Columns,
+    /// Tiles over several images with the taps of one position; forward and backward-data in single precision only.
+    Positions,
     /// Tiles with vectors of input channels; backward-weights in single precision only.
     Inputs,
     /// A plane at a time: each channel has a kernel of its own.
@@ -259,10 +262,21 @@ fn direct_way(g: &ConvGeometry) -> Way {
     }
 }
 
-/// Whether vectors of channels cost less than vectors of pixels. A kernel of one element with stride 1 is a matrix product.
-fn prefers_channels<T>(isa: Isa, g: &ConvGeometry) -> bool {
+/// The cheapest of the direct ways. A kernel of one element with stride 1 is a matrix product.
+fn forward_way<T>(isa: Isa, g: &ConvGeometry) -> Way {
     let product = g.kernel_h * g.kernel_w == 1 && g.stride == (1, 1);
-    conv_channels::fits::<T>(isa, g) && !product && conv_cost::channels::<T>(isa, g) < conv_cost::pixels::<T>(isa, g)
+    if product || size_of::<T>() != 4 || isa == Isa::Portable {
+        return Way::Tiled;
+    }
+    let pixels = conv_cost::pixels::<T>(isa, g);
+    let channels = if conv_channels::fits::<T>(isa, g) { conv_cost::channels::<T>(isa, g) } else { f64::INFINITY };
+    if Positions::pays::<T>(isa, g, false, pixels.min(channels)) {
+        Way::Positions
+    } else if channels < pixels {
+        Way::Channels
+    } else {
+        Way::Tiled
+    }
 }
 
 compiled_here! {
@@ -289,7 +303,7 @@ fn conv2d_of<T: Float>(geometry: &ConvGeometry, x: &[T], w: &[T], epilogue: Epil
     let isa = isa::isa_of::<T>();
     let way = match if some { way::<T>(g) } else { Way::Clipped } {
         Way::Tiled if conv_pointwise::pays::<T>(isa, g, g.group_out()) => Way::Pointwise,
-        Way::Tiled if prefers_channels::<T>(isa, g) => Way::Channels,
+        Way::Tiled => forward_way::<T>(isa, g),
         way => way,
     };
     forward(g, x, w, epilogue, y, way, isa);
@@ -305,8 +319,9 @@ fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, 
             }
         }
         Way::Channels if const { size_of::<T>() == 4 } => conv_channels::conv2d(isa, g, x, w, epilogue, y),
+        Way::Positions if const { size_of::<T>() == 4 } => Positions::forward(g).run(isa, g.batch, x, w, epilogue, y),
         Way::Pointwise if const { size_of::<T>() == 4 } => conv_pointwise::conv2d(isa, g, x, w, epilogue, y),
-        Way::Tiled | Way::Pointwise | Way::Channels | Way::Columns | Way::Inputs | Way::Winograd => {
+        Way::Tiled | Way::Pointwise | Way::Channels | Way::Columns | Way::Positions | Way::Inputs | Way::Winograd => {
             conv_direct::conv2d(isa, g, x, w, epilogue, y);
         }
     }
@@ -341,9 +356,12 @@ fn input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T], way: Way, 
             }
         }
         Way::Channels if const { size_of::<T>() == 4 } => conv_input_channels::conv2d_input(isa, g, w, gy, gx),
+        Way::Positions if const { size_of::<T>() == 4 } => {
+            Positions::backward(g).run(isa, g.batch, gy, w, Epilogue::NONE, gx);
+        }
         Way::Columns if const { size_of::<T>() == 4 } => conv_input_columns::conv2d_input(isa, g, w, gy, gx),
         Way::Pointwise if const { size_of::<T>() == 4 } => conv_pointwise::conv2d_input(isa, g, w, gy, gx),
-        Way::Tiled | Way::Pointwise | Way::Channels | Way::Columns | Way::Inputs | Way::Winograd => {
+        Way::Tiled | Way::Pointwise | Way::Channels | Way::Columns | Way::Positions | Way::Inputs | Way::Winograd => {
             conv_direct::conv2d_input(isa, g, w, gy, gx);
         }
     }
@@ -385,7 +403,7 @@ fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way,
         }
         Way::Channels if const { size_of::<T>() == 4 } => conv_weight_channels::conv2d_weight(isa, g, x, gy, gw),
         Way::Inputs if const { size_of::<T>() == 4 } => conv_weight_inputs::conv2d_weight(isa, g, x, gy, gw),
-        Way::Tiled | Way::Channels | Way::Pointwise | Way::Inputs | Way::Columns | Way::Winograd => {
+        Way::Tiled | Way::Channels | Way::Pointwise | Way::Positions | Way::Inputs | Way::Columns | Way::Winograd => {
             conv_weight::conv2d_weight(isa, g, x, gy, gw);
         }
     }

@@ -66,15 +66,17 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
     let (taps, outputs) = (g.group_in() * kernel, g.group_out());
     let blocks = outputs.div_ceil(block);
     // Those of the other channels follow at a distance, without a division each.
-    let mut offsets = Buffer::unfilled(taps + 2 * out);
-    let (tap_offsets, pixel_offsets) = offsets.make_mut().split_at_mut(taps);
+    let mut offsets = Buffer::unfilled(2 * taps + 2 * out);
+    let (tap_offsets, pixel_offsets) = offsets.make_mut().split_at_mut(2 * taps);
+    let tap_offsets = tap_offsets.as_chunks_mut::<2>().0;
     let (pixel_offsets, places) = pixel_offsets.split_at_mut(out);
     places.iter_mut().zip(0..).for_each(|(place, i)| *place = i);
     for t in 0..taps {
-        tap_offsets[t] = match t.checked_sub(kernel) {
-            Some(before) => tap_offsets[before] + planes.channel() as i64,
+        let offset = match t.checked_sub(kernel) {
+            Some(before) => tap_offsets[before][0] + planes.channel() as i64,
             None => planes.tap(t / g.kernel_w * g.dilation.0, t % g.kernel_w * g.dilation.1) as i64,
         };
+        tap_offsets[t] = [offset, t as i64];
     }
     for (i, row) in pixel_offsets.chunks_exact_mut(g.out_w).enumerate() {
         let line = i * g.stride.0 * planes.pitch;
@@ -127,9 +129,9 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
             }
             let all = Sweep {
                 x: if planes.in_place { source } else { &copy[..] }.as_ptr(),
-                taps: &offsets[..taps],
-                pixels: &offsets[taps..taps + out],
-                places: &offsets[taps + out..],
+                taps: offsets[..2 * taps].as_chunks().0,
+                pixels: &offsets[2 * taps..2 * taps + out],
+                places: &offsets[2 * taps + out..],
                 start: packed[weights..].as_ptr(),
                 w: packed[weights + block..].as_ptr(),
                 y: results.as_mut_ptr(),
@@ -152,11 +154,14 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
     });
 }
 
+/// An element of the kernel over a channel: its offset from a pixel, and its place among the weights of a block, in vectors.
+pub(crate) type Tap = [i64; 2];
+
 /// All pixels of an image, for one block of channels.
 pub(crate) struct Sweep<'a, T> {
     pub(crate) x: *const T,
+    pub(crate) taps: &'a [Tap],
     /// Offsets in x.
-    pub(crate) taps: &'a [i64],
     pub(crate) pixels: &'a [i64],
     /// Which places of y the pixels have.
     pub(crate) places: &'a [i64],
@@ -270,8 +275,8 @@ unsafe fn tile<S: Simd, const P: usize, const R: usize, const VB: usize>(s: &Swe
                 }
             }
         }
-        let mut w = s.w;
-        for &tap in s.taps {
+        for tap in s.taps {
+            let (tap, w) = (tap[0], s.w.offset(tap[1] as isize * (VB * S::N) as isize));
             if s.far {
                 prefetch(ahead, tap as usize);
             }
@@ -287,7 +292,6 @@ unsafe fn tile<S: Simd, const P: usize, const R: usize, const VB: usize>(s: &Swe
                     }
                 }
             }
-            w = w.add(VB * S::N);
         }
         for p in 0..P {
             for r in 0..R {

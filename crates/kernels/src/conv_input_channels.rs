@@ -46,7 +46,7 @@ struct Plan {
     planes: Planes,
     bands: Vec<Band>,
     pieces: Vec<Piece>,
-    /// Where taps and pixels are in the planes.
+    /// Pairs of a tap, and where pixels are in the planes.
     taps: Buffer<i64>,
     pixels: Buffer<i64>,
     /// Where pixels are in the image.
@@ -114,8 +114,8 @@ impl Plan {
         let (channels, channel, pitch) = (g.group_out(), planes.channel(), planes.pitch);
 
         // Taps in the order part, row of the kernel, channel, column of the kernel.
-        let mut taps = Buffer::unfilled(channels * g.kernel_h * g.kernel_w);
-        let mut list = taps.make_mut().iter_mut();
+        let mut taps = Buffer::unfilled(2 * channels * g.kernel_h * g.kernel_w);
+        let mut list = taps.make_mut().as_chunks_mut::<2>().0.iter_mut().zip(0..);
         let mut elements = vec![(0, 0); g.kernel_h * g.kernel_w];
         let mut parts = Vec::with_capacity(down.len() * right.len());
         let mut count = 0;
@@ -130,7 +130,7 @@ impl Plan {
                     }
                     let offsets =
                         (0..channels).flat_map(|c| in_columns.iter().map(move |&(_, j)| c * channel + i * pitch + j));
-                    offsets.zip(list.by_ref()).for_each(|(offset, to)| *to = offset as i64);
+                    offsets.zip(list.by_ref()).for_each(|(offset, (to, place))| *to = [offset as i64, place]);
                     count += channels * in_columns.len();
                 }
             }
@@ -228,11 +228,11 @@ pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
             for piece in &plan.pieces[band.pieces.clone()] {
                 let all = Sweep {
                     x: if planes.in_place { source } else { &copy[..] }.as_ptr(),
-                    taps: &plan.taps[piece.taps.clone()],
+                    taps: &plan.taps.as_chunks().0[piece.taps.clone()],
                     pixels: &plan.pixels[piece.pixels.clone()],
                     places: &plan.places[piece.pixels.clone()],
                     start: start.as_ptr(),
-                    w: packed[weights + piece.taps.start * width..].as_ptr(),
+                    w: packed[weights..].as_ptr(),
                     y: results.as_mut_ptr().wrapping_sub(band.rows.start * g.in_w * width),
                     isa,
                     run: 1,

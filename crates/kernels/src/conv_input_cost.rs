@@ -9,6 +9,7 @@ use crate::conv_cost::{ASSUMED, SPREAD, TRANSPOSED};
 use crate::conv_direct::{gradient_planes, residues};
 use crate::conv_input_columns;
 use crate::conv_parts::{Tiling, lanes};
+use crate::conv_positions::Positions;
 use crate::isa::Isa;
 
 /// Copying a row of the gradient into its plane, and each vector of it.
@@ -93,7 +94,9 @@ pub(crate) fn way<T>(isa: Isa, g: &ConvGeometry) -> Way {
     } else {
         f64::INFINITY
     };
-    if columns < pixels.min(channels) {
+    if Positions::pays::<T>(isa, g, true, columns.min(pixels).min(channels)) {
+        Way::Positions
+    } else if columns < pixels.min(channels) {
         Way::Columns
     } else if channels < pixels {
         Way::Channels

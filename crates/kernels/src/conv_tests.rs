@@ -150,6 +150,51 @@ fn vectors_of_channels_agree_with_the_twin_on_each_set() {
 }
 
 #[test]
+fn tiles_of_positions_agree_with_the_twin_on_each_set() {
+    for (h, w) in [(1, 1), (2, 2), (3, 5), (7, 4), (9, 9)] {
+        for (out, kernel, dilation) in [
+            (16, (3, 3), (1, 1)),
+            (5, (1, 2), (1, 1)),
+            (40, (7, 5), (1, 1)),
+            (33, (2, 3), (3, 2)),
+            (17, (1, 1), (1, 1)),
+        ] {
+            for stride in [(1, 1), (2, 2), (3, 1)] {
+                // Positions that see nothing, too.
+                for padding in [(0, 0, 0, 0), (1, 1, 1, 1), (3, 2, 4, 0), (8, 0, 1, 9)] {
+                    // Batches that divide into one tile, several, and unequal bunches.
+                    for (batch, channels, groups) in [(4, 2, 1), (11, 18, 1), (23, 3, 2), (50, 1, 1)] {
+                        let (input, weight) =
+                            ([batch, channels * groups, h, w], [out * groups, channels, kernel.0, kernel.1]);
+                        let g = ConvGeometry::new(input, weight, stride, padding, dilation, groups);
+                        for isa in isa::available().iter().copied().filter(|&isa| g.is_some() && isa != Isa::Portable) {
+                            compare::<f32>(&g.expect("checked above"), Way::Positions, isa);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn small_images_take_positions() {
+    // A kernel as large as its image, one that sees mostly padding, and a gradient without padding.
+    let square = |input, out, kernel, padding| {
+        geometry(input, out, (kernel, kernel), (1, 1), (padding, padding, padding, padding), (1, 1), 1)
+    };
+    for isa in [Isa::Avx2, Isa::Avx512] {
+        assert_eq!(forward_way::<f32>(isa, &square([64, 16, 5, 5], 120, 5, 0)), Way::Positions);
+        assert_eq!(forward_way::<f32>(isa, &square([16, 128, 3, 3], 128, 5, 2)), Way::Positions);
+        assert_eq!(conv_input_cost::way::<f32>(isa, &square([16, 128, 7, 7], 128, 5, 0)), Way::Positions);
+        // Too few images for a tile, a large image, and double precision.
+        assert_ne!(forward_way::<f32>(isa, &square([3, 128, 3, 3], 128, 5, 2)), Way::Positions);
+        assert_ne!(forward_way::<f32>(isa, &square([16, 16, 40, 40], 16, 5, 2)), Way::Positions);
+        assert_ne!(forward_way::<f64>(isa, &square([16, 128, 3, 3], 128, 5, 2)), Way::Positions);
+    }
+}
+
+#[test]
 fn products_of_panels_agree_with_the_twin_on_each_set() {
     for (h, w) in [(4, 4), (1, 16), (5, 7), (7, 7), (9, 11), (16, 16), (1, 33), (3, 31)] {
         // Pieces within an image and over images, blocks of rows in parts, and planes that fill more than one set of panels.
@@ -267,7 +312,7 @@ fn vectors_hold_channels_where_rows_of_pixels_fill_them_badly() {
         (square(16, 9, 32, 3), true, true),
         (square(16, 14, 6, 5), false, false),
     ] {
-        let pays = |isa| prefers_channels::<f32>(isa, &g);
+        let pays = |isa| forward_way::<f32>(isa, &g) == Way::Channels;
         assert_eq!((pays(Isa::Avx512), pays(Isa::Avx2)), (avx512, avx2), "{g:?}");
     }
 }

@@ -20,6 +20,7 @@ mod conv_input_columns;
 mod conv_input_cost;
 mod conv_parts;
 mod conv_pointwise;
+mod conv_positions;
 mod conv_weight;
 mod conv_weight_channels;
 mod conv_weight_inputs;
