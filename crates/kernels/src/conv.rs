@@ -20,6 +20,7 @@ use crate::conv_positions::Positions;
 use crate::element::{Float, compiled_here};
 use crate::isa::{self, Isa};
 use crate::par;
+use crate::winograd::Pass;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::{
@@ -232,11 +233,11 @@ pub fn set_conv_algorithm(algorithm: ConvAlgorithm) {
 }
 
 /// The way for a geometry with something to compute.
-fn way<T: Float>(g: &ConvGeometry) -> Way {
+fn way<T: Float>(g: &ConvGeometry, pass: Pass) -> Way {
     if size_of::<T>() == 4 && winograd::fits(g) {
         match conv_algorithm() {
             ConvAlgorithm::Winograd => return Way::Winograd,
-            ConvAlgorithm::Auto if winograd::pays(g, isa::isa()) => return Way::Winograd,
+            ConvAlgorithm::Auto if winograd::pays(g, pass, isa::isa()) => return Way::Winograd,
             _ => {}
         }
     }
@@ -301,7 +302,7 @@ fn conv2d_of<T: Float>(geometry: &ConvGeometry, x: &[T], w: &[T], epilogue: Epil
     let some = g.check("conv2d", x.len(), w.len(), y.len());
     assert!(epilogue.bias.is_none_or(|b| b.len() == g.out_channels), "conv2d: a bias for each output channel");
     let isa = isa::isa_of::<T>();
-    let way = match if some { way::<T>(g) } else { Way::Clipped } {
+    let way = match if some { way::<T>(g, Pass::Forward) } else { Way::Clipped } {
         Way::Tiled if conv_pointwise::pays::<T>(isa, g, g.group_out()) => Way::Pointwise,
         Way::Tiled => forward_way::<T>(isa, g),
         way => way,
@@ -338,7 +339,7 @@ pub fn conv2d_input<T: Float>(geometry: &ConvGeometry, w: &[T], gy: &[T], gx: &m
 fn conv2d_input_of<T: Float>(geometry: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
     let some = geometry.check("conv2d_input", gx.len(), w.len(), gy.len());
     let isa = isa::isa_of::<T>();
-    let way = match if some { way::<T>(geometry) } else { Way::Clipped } {
+    let way = match if some { way::<T>(geometry, Pass::Input) } else { Way::Clipped } {
         Way::Tiled if conv_pointwise::pays::<T>(isa, geometry, geometry.group_in()) => Way::Pointwise,
         Way::Tiled => conv_input_cost::way::<T>(isa, geometry),
         way => way,
@@ -378,7 +379,7 @@ pub fn conv2d_weight<T: Float>(geometry: &ConvGeometry, x: &[T], gy: &[T], gw: &
 fn conv2d_weight_of<T: Float>(geometry: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
     let some = geometry.check("conv2d_weight", x.len(), gw.len(), gy.len());
     let isa = isa::isa_of::<T>();
-    let way = match if some { way::<T>(geometry) } else { Way::Clipped } {
+    let way = match if some { way::<T>(geometry, Pass::Weight) } else { Way::Clipped } {
         Way::Tiled if const { size_of::<T>() == 4 } => {
             let channels = conv_weight_channels::pays::<T>(isa, geometry);
             match (conv_weight_inputs::pays::<T>(isa, geometry, channels), channels) {

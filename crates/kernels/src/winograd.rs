@@ -49,14 +49,28 @@ pub(crate) fn fits(g: &ConvGeometry) -> bool {
         && g.dilation.1 <= g.in_w.min(g.out_w)
 }
 
+/// What is computed of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pass {
+    Forward,
+    Input,
+    Weight,
+}
+
 /// Whether the transforms of a geometry that [`fits`] cost less than what they save, by a count of multiplications.
-pub(crate) fn pays(g: &ConvGeometry, isa: Isa) -> bool {
+pub(crate) fn pays(g: &ConvGeometry, pass: Pass, isa: Isa) -> bool {
     let vector = lanes::<f32>(isa);
     let (c, k) = (g.in_channels as f64, g.out_channels as f64);
     let whole = |channels: usize| channels.next_multiple_of(vector) as f64;
-    let tiles = (g.batch * count(g.out_h, g.dilation.0) * count(g.out_w, g.dilation.1)) as f64;
-    let direct = 9.0 * c * k * (g.batch * g.out_h * g.out_w) as f64;
-    // Either direction pads one of the two numbers of channels.
+    let (input, output) = (g.in_h * g.in_w, g.out_h * g.out_w);
+    // Tiles cover what is written, or its gradient; of the gradient by the input the direct sum skips what only meets zeros.
+    let (h, w, pixels) = match pass {
+        Pass::Input => (g.in_h, g.in_w, input.min(output)),
+        Pass::Forward | Pass::Weight => (g.out_h, g.out_w, output),
+    };
+    let tiles = (g.batch * count(h, g.dilation.0) * count(w, g.dilation.1)) as f64;
+    let direct = 9.0 * c * k * (g.batch * pixels) as f64;
+    // Each pass pads one of the two numbers of channels.
     let products = PLANES as f64 * tiles * (c * whole(g.out_channels)).max(k * whole(g.in_channels));
     let transforms = TRANSFORM * tiles * (whole(g.in_channels) + whole(g.out_channels));
     let weight = if isa == Isa::Avx512 { WEIGHT.0 } else { WEIGHT.1 };
@@ -137,7 +151,8 @@ impl Tiles {
             let groups = rows.div_ceil((wanted / columns).max(1));
             rows_at_once = rows.div_ceil(groups).next_multiple_of(dilation.0);
         } else {
-            images_at_once = (wanted / (rows * columns)).clamp(1, batch);
+            // As many for each group, so that threads have as much to do.
+            images_at_once = batch.div_ceil(batch.div_ceil((wanted / (rows * columns)).clamp(1, batch)));
         }
         Tiles { batch, c, k, h, w, out_h, out_w, padding, dilation, rows, columns, rows_at_once, images_at_once }
     }

@@ -89,6 +89,16 @@ fn dilated_kernels_agree_with_the_twin() {
     check(&g);
 }
 
+/// Without padding the gradient by the input has more tiles than the result, and the direct sum as many products.
+#[test]
+fn each_pass_counts_the_tiles_that_it_covers() {
+    let g = geometry([64, 128, 5, 5], 128, (0, 0, 0, 0));
+    for set in [isa::Isa::Avx512, isa::Isa::Avx2] {
+        let pays = [Pass::Forward, Pass::Input, Pass::Weight].map(|pass| pays(&g, pass, set));
+        assert_eq!(pays, [true, false, true], "{set:?}");
+    }
+}
+
 #[test]
 fn threads_do_not_change_bits() {
     let g = geometry([30, 16, 16, 16], 32, (1, 1, 1, 1));

@@ -27,8 +27,8 @@ fn near(isa: Isa) -> usize {
 
 /// Bytes of transforms of a round of planes, and the fewest tiles.
 const ROUND: (usize, usize) = (5 << 20, 64);
-/// Bytes of sums that parts may have together, and the most parts.
-const PARTS: (usize, usize) = (5 << 20, 8);
+/// Bytes of sums that parts may have together, the most parts, and the tiles of a part where there are more than two.
+const PARTS: (usize, usize, usize) = (5 << 20, 8, 64);
 
 /// Rows of a tile of sums: as many as divide a vector's worth of outputs.
 const fn rows_for(registers: usize) -> usize {
@@ -45,7 +45,8 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
     let plane = pitch::<T>(outputs * channels);
     let bytes = PLANES * plane * size_of::<T>();
     let far = bytes > near(isa);
-    let parts = if far { 1 } else { (PARTS.0 / bytes).min(PARTS.1).min(t.groups()) };
+    let most = (t.batch * t.rows * t.columns / PARTS.2).max(2);
+    let parts = if far { 1 } else { (PARTS.0 / bytes).min(PARTS.1).min(most).min(t.groups()) };
     let mut sums = Buffer::unfilled(parts * PLANES * plane);
     if far {
         by_planes(isa, &t, x, gy, sums.make_mut(), plane);
