@@ -26,7 +26,7 @@ TARGETS = {
 
 
 def target(case, spec):
-    """The ratio that is asked for. Winograd's filtering is for 3x3 windows side by side with 16 channels or more."""
+    """The ratio that is asked for. More is asked of Winograd's filtering of 3x3 windows side by side with 16 channels or more."""
     case = case.replace("captured/", "train/")
     if case.startswith("conv/"):
         conv = next((c for c in spec.get("convs", []) if case.split("/")[1] == c["name"]), None)

@@ -9,9 +9,9 @@
 //! neighbouring pixels (`planes`). Forward and backward-data are one routine over such planes (`conv_direct`), since the
 //! gradient by the input is a convolution of the padded gradient; backward-weights has vectors of output channels
 //! (`conv_weight_channels`) or of input channels (`conv_weight_inputs`), or for few of both a dot product for each weight
-//! (`conv_weight`). 1x1 kernels with stride 1 are matrix products (`conv_pointwise` with few registers). 3x3 kernels with
-//! enough channels need a quarter of the multiplications in single precision (`winograd`), depthwise kernels take a plane at a time, or
-//! as many as a vector has elements (`conv_depthwise`), sizes for which it costs less take vectors of channels
+//! (`conv_weight`). 1x1 kernels with stride 1 are matrix products (`conv_pointwise` with few registers). 3x3 and 5x5 kernels with
+//! enough channels need a quarter or a third of the multiplications in single precision (`winograd`), depthwise kernels take a plane at
+//! a time, or as many as a vector has elements (`conv_depthwise`), sizes for which it costs less take vectors of channels
 //! (`conv_channels`, `conv_cost`), backward-data also those or a matrix product whose results are added up
 //! (`conv_input_channels`, `conv_input_columns`, `conv_input_cost`), small images of which a kernel sees little a tile for the same
 //! position of several (`conv_positions`), and problems of a few rows skip all preparation (`conv_clipped`). Vectors of channels are there in single precision only: double precision checks gradients.
@@ -195,7 +195,8 @@ pub(crate) enum Way {
     Winograd,
 }
 
-/// What computes a convolution of a 3x3 kernel with stride 1, dilated or not, in single precision. All others are summed directly.
+/// What computes a convolution of a 3x3 or 5x5 kernel with stride 1, dilated or not, in single precision. All others are summed
+/// directly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConvAlgorithm {
     /// Whichever is faster, which follows from the sizes alone.
@@ -203,8 +204,8 @@ pub enum ConvAlgorithm {
     Auto,
     /// The sum of products as it is defined.
     Direct,
-    /// Winograd's minimal filtering F(4x4, 3x3): about a quarter of the multiplications, and an error of 1e-6 to 4e-6 of
-    /// the largest result, more than that of the direct sum.
+    /// Winograd's minimal filtering, F(4x4, 3x3) with a quarter of the multiplications or F(2x2, 5x5) with about a third, and an
+    /// error of 1e-6 to 4e-6 of the largest result, more than that of the direct sum.
     Winograd,
 }
 

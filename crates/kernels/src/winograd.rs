@@ -1,9 +1,11 @@
-//! Winograd's minimal filtering F(4x4, 3x3) for convolutions with a 3x3 kernel and stride 1, dilated or not.
+//! Winograd's minimal filtering for convolutions with stride 1, dilated or not: F(4x4, 3x3) for kernels of 3x3, F(2x2, 5x5) for
+//! those of 5x5.
 //!
-//! The plain loop, for each tile of 4x4 outputs: `Y = A' [ sum over c of (G g G') * (B' d B) ] A`, with d the 6x6 inputs of
-//! channel c under the tile and g its weights: 36 multiplications for 144. Backward-data is the same with the weights
+//! The plain loop, for each tile of 4x4 or 2x2 outputs: `Y = A' [ sum over c of (G g G') * (B' d B) ] A`, with d the 6x6 inputs
+//! of channel c under the tile and g its weights: 36 multiplications for 144 or 100. Backward-data is the same with the weights
 //! turned by 180 degrees and the channels swapped. Backward-weights is the exact transpose,
-//! `dg = G' [ sum over tiles of (A dY A') * (B' d B) ] G`. The points are 0, 1, -1, 1/2, -2 and infinity; the largest error was
+//! `dg = G' [ sum over tiles of (A dY A') * (B' d B) ] G`. The points are 0, 1, -1, 1/2, -2 and infinity for both, so B and the
+//! products are the same; A and G are powers of the points, as many as there are outputs and weights. The largest error was
 //! found to be 1e-6 to 4e-6 of the largest result in single precision, which a test pins (Lavin and Gray 2016, "Fast
 //! algorithms for convolutional neural networks"; Barabasz et al. 2020 for the points).
 //!
@@ -12,7 +14,7 @@
 //! are small matrix products of (tiles x channels) with (channels x outputs), whose left operand is read in place. Tiles are
 //! taken in groups whose transforms stay in the second-level cache. Distances between the 36 planes are odd
 //! numbers of cache lines, so that they do not fall into the same sets. With a dilation d an image is d x d interleaved ones: the
-//! pixels of a tile are d apart, and d tiles next to each other cover 4d of them.
+//! pixels of a tile are d apart, and d tiles next to each other cover d times as many of them.
 
 mod products;
 mod transform;
@@ -31,19 +33,26 @@ use crate::transpose::{transpose, transpose_to};
 
 pub(crate) use weight::conv2d_weight;
 
+/// Inputs of a tile along one axis.
+const POINTS: usize = 6;
 /// Planes of a transformed tile.
-const PLANES: usize = 36;
+const PLANES: usize = POINTS * POINTS;
 /// Bytes of transformed inputs that are kept at hand.
 const NEAR: usize = 448 << 10;
 /// The most tiles of a group.
 const MOST_TILES: usize = 96;
 
+/// The outputs of a tile along one axis for a kernel of 3 or 5.
+fn side(kernel: usize) -> usize {
+    POINTS + 1 - kernel
+}
+
 /// Whether the kernel, its steps and the margins are those of the algorithm.
 pub(crate) fn fits(g: &ConvGeometry) -> bool {
-    (g.kernel_h, g.kernel_w) == (3, 3)
+    matches!((g.kernel_h, g.kernel_w), (3, 3) | (5, 5))
         && (g.stride, g.groups) == ((1, 1), 1)
-        && g.padding.0.max(g.padding.1).div_ceil(g.dilation.0) <= 2
-        && g.padding.2.max(g.padding.3).div_ceil(g.dilation.1) <= 2
+        && g.padding.0.max(g.padding.1).div_ceil(g.dilation.0) < g.kernel_h
+        && g.padding.2.max(g.padding.3).div_ceil(g.dilation.1) < g.kernel_w
         // A kernel that reaches far beyond the image would ask for much memory.
         && g.dilation.0 <= g.in_h.min(g.out_h)
         && g.dilation.1 <= g.in_w.min(g.out_w)
@@ -59,7 +68,7 @@ pub(crate) enum Pass {
 
 /// Whether the transforms of a geometry that [`fits`] cost less than what they save, by a count of multiplications.
 pub(crate) fn pays(g: &ConvGeometry, pass: Pass, isa: Isa) -> bool {
-    let vector = lanes::<f32>(isa);
+    let (vector, side) = (lanes::<f32>(isa), side(g.kernel_h));
     let (c, k) = (g.in_channels as f64, g.out_channels as f64);
     let whole = |channels: usize| channels.next_multiple_of(vector) as f64;
     let (input, output) = (g.in_h * g.in_w, g.out_h * g.out_w);
@@ -68,32 +77,47 @@ pub(crate) fn pays(g: &ConvGeometry, pass: Pass, isa: Isa) -> bool {
         Pass::Input => (g.in_h, g.in_w, input.min(output)),
         Pass::Forward | Pass::Weight => (g.out_h, g.out_w, output),
     };
-    let tiles = (g.batch * count(h, g.dilation.0) * count(w, g.dilation.1)) as f64;
-    let direct = 9.0 * c * k * (g.batch * pixels) as f64;
+    let tiles = (g.batch * count(h, g.dilation.0, side) * count(w, g.dilation.1, side)) as f64;
+    let direct = (g.kernel_h * g.kernel_w) as f64 * c * k * (g.batch * pixels) as f64;
     // Each pass pads one of the two numbers of channels.
     let products = PLANES as f64 * tiles * (c * whole(g.out_channels)).max(k * whole(g.in_channels));
-    let transforms = TRANSFORM * tiles * (whole(g.in_channels) + whole(g.out_channels));
-    let weight = if isa == Isa::Avx512 { WEIGHT.0 } else { WEIGHT.1 };
-    isa != Isa::Portable && products + transforms + weight * c * k < direct
+    let costs = if g.kernel_h == 3 { &COSTS.0 } else { &COSTS.1 };
+    let transforms = costs.tile * tiles * (whole(g.in_channels) + whole(g.out_channels));
+    let weight = if isa == Isa::Avx512 { costs.weight } else { costs.weight_far };
+    let weights = if pass == Pass::Weight { costs.gradient * weight } else { weight };
+    isa != Isa::Portable && products + transforms + weights * c * k < direct
 }
 
-/// The tiles that cover so many pixels along one axis.
-fn count(pixels: usize, dilation: usize) -> usize {
-    let whole = 4usize.saturating_mul(dilation);
+/// What transforms cost, in multiplications of the direct sum.
+struct Costs {
+    /// A tile there or back, for each channel.
+    tile: f64,
+    /// The weights of a pair of channels with long vectors, and with AVX2.
+    weight: f64,
+    weight_far: f64,
+    /// How many times as much the sums of a pair of channels cost as its weights.
+    gradient: f64,
+}
+
+/// Costs for kernels of 3x3 and of 5x5. Those of the first were fitted on Zen 4, and on Zen 3, where weights that are written spill
+/// from the second-level cache; those of the second to the times of 22 shapes with AVX-512 and AVX2 on Emerald Rapids.
+const COSTS: (Costs, Costs) = (
+    Costs { tile: 310.0, weight: 380.0, weight_far: 1000.0, gradient: 1.0 },
+    Costs { tile: 250.0, weight: 380.0, weight_far: 800.0, gradient: 2.0 },
+);
+
+/// The tiles of `side` that cover so many pixels along one axis.
+fn count(pixels: usize, dilation: usize, side: usize) -> usize {
+    let whole = side.saturating_mul(dilation);
     pixels / whole * dilation + (pixels % whole).min(dilation)
 }
 
-/// The first pixel of a tile along one axis, or the pixels of all tiles before it if it is the first one of a run of `dilation`.
+/// The first pixel of a tile of `side` along one axis, or the pixels of all tiles before it if it is the first one of a run of
+/// `dilation`.
 #[inline(always)]
-fn first(tile: usize, dilation: usize) -> usize {
-    if dilation == 1 { 4 * tile } else { tile / dilation * 4 * dilation + tile % dilation }
+fn first(tile: usize, dilation: usize, side: usize) -> usize {
+    if dilation == 1 { side * tile } else { tile / dilation * side * dilation + tile % dilation }
 }
-
-/// What transforming a tile there or back costs for each channel, in multiplications of the direct sum (fitted on Zen 4).
-const TRANSFORM: f64 = 310.0;
-/// What transforming the weights of a pair of channels costs: with long vectors, and with AVX2 (fitted on Zen 3, where what is
-/// written spills from the second-level cache).
-const WEIGHT: (f64, f64) = (380.0, 1000.0);
 
 /// Some tiles: all of several images, or some rows of them of one image.
 #[derive(Clone, Debug)]
@@ -102,7 +126,7 @@ struct Group {
     rows: Range<usize>,
 }
 
-/// The geometry seen by tiles: a correlation of images `[c, h, w]` with a 3x3 kernel giving images `[k, out_h, out_w]`.
+/// The geometry seen by tiles: a correlation of images `[c, h, w]` with a square kernel giving images `[k, out_h, out_w]`.
 #[derive(Clone, Copy, Debug)]
 struct Tiles {
     batch: usize,
@@ -112,6 +136,8 @@ struct Tiles {
     w: usize,
     out_h: usize,
     out_w: usize,
+    /// Outputs of a tile along one axis: 4 for kernels of 3x3, 2 for those of 5x5.
+    side: usize,
     /// Zeros above and to the left of an image.
     padding: (usize, usize),
     dilation: (usize, usize),
@@ -131,7 +157,8 @@ impl Tiles {
 
     /// The correlation that gives the gradient by the input.
     fn backward(g: &ConvGeometry, channels: usize) -> Tiles {
-        let padding = (2 * g.dilation.0 - g.padding.0, 2 * g.dilation.1 - g.padding.2);
+        let reach = g.kernel_h - 1;
+        let padding = (reach * g.dilation.0 - g.padding.0, reach * g.dilation.1 - g.padding.2);
         Tiles::new(g, [g.out_channels, g.out_h, g.out_w], [g.in_channels, g.in_h, g.in_w], padding, channels)
     }
 
@@ -143,8 +170,8 @@ impl Tiles {
         padding: (usize, usize),
         channels: usize,
     ) -> Tiles {
-        let (batch, dilation) = (g.batch, g.dilation);
-        let (rows, columns) = (count(out_h, dilation.0), count(out_w, dilation.1));
+        let (batch, dilation, side) = (g.batch, g.dilation, side(g.kernel_h));
+        let (rows, columns) = (count(out_h, dilation.0, side), count(out_w, dilation.1, side));
         let wanted = (NEAR / (PLANES * 4 * channels)).clamp(24, MOST_TILES);
         let (mut rows_at_once, mut images_at_once) = (rows, 1);
         if rows * columns > wanted {
@@ -154,7 +181,16 @@ impl Tiles {
             // As many for each group, so that threads have as much to do.
             images_at_once = batch.div_ceil(batch.div_ceil((wanted / (rows * columns)).clamp(1, batch)));
         }
-        Tiles { batch, c, k, h, w, out_h, out_w, padding, dilation, rows, columns, rows_at_once, images_at_once }
+        Tiles { batch, c, k, h, w, out_h, out_w, side, padding, dilation, rows, columns, rows_at_once, images_at_once }
+    }
+
+    /// The kernel along one axis, and how far it reaches beyond its first element without dilation.
+    fn kernel(&self) -> usize {
+        POINTS + 1 - self.side
+    }
+
+    fn reach(&self) -> usize {
+        POINTS - self.side
     }
 
     /// The number of groups.
@@ -178,7 +214,8 @@ impl Tiles {
 
     /// Rows of the result from the first to the last tile of a group, whether they exist or not.
     fn covered(&self, rows: &Range<usize>) -> Range<usize> {
-        first(rows.start, self.dilation.0)..first(rows.end.next_multiple_of(self.dilation.0), self.dilation.0)
+        let first = |row: usize| first(row, self.dilation.0, self.side);
+        first(rows.start)..first(rows.end.next_multiple_of(self.dilation.0))
     }
 
     /// The most rows of the result that the tiles of a group write.
@@ -190,7 +227,7 @@ impl Tiles {
     fn input_rows(&self, rows: &Range<usize>) -> Range<usize> {
         let covered = self.covered(rows);
         let start = covered.start.saturating_sub(self.padding.0).min(self.h);
-        start..(covered.end + 2 * self.dilation.0).saturating_sub(self.padding.0).clamp(start, self.h)
+        start..(covered.end + self.reach() * self.dilation.0).saturating_sub(self.padding.0).clamp(start, self.h)
     }
 
     /// Rows of a result that the tiles of a group write.
@@ -201,19 +238,26 @@ impl Tiles {
 
     /// The columns of an image that all tiles read, from those of the padding on.
     fn input_columns(&self) -> usize {
-        first(self.columns.next_multiple_of(self.dilation.1), self.dilation.1) + 2 * self.dilation.1
+        let whole = self.columns.next_multiple_of(self.dilation.1);
+        first(whole, self.dilation.1, self.side) + self.reach() * self.dilation.1
     }
 
     /// The first pixel of a tile, and how many of its rows and columns are inside of `lines` rows of the result; `steps` is the
-    /// dilation, which the caller may know better.
+    /// dilation, which the caller may know better, as it does the side.
     #[inline(always)]
-    fn inside(&self, tile: (usize, usize), lines: usize, steps: (usize, usize)) -> ((usize, usize), (usize, usize)) {
-        let (top, left) = (first(tile.0, steps.0), first(tile.1, steps.1));
+    fn inside(
+        &self,
+        tile: (usize, usize),
+        lines: usize,
+        steps: (usize, usize),
+        side: usize,
+    ) -> ((usize, usize), (usize, usize)) {
+        let (top, left) = (first(tile.0, steps.0, side), first(tile.1, steps.1, side));
         let (mut high, mut wide) = (lines - top, self.out_w - left);
         if steps != (1, 1) {
             (high, wide) = (high.div_ceil(steps.0), wide.div_ceil(steps.1));
         }
-        ((top, left), (high.min(4), wide.min(4)))
+        ((top, left), (high.min(side), wide.min(side)))
     }
 }
 
@@ -235,16 +279,19 @@ pub(crate) fn conv2d<T: Float>(
     y: &mut [T],
 ) -> bool {
     let tiles = Tiles::forward(g, g.in_channels.next_multiple_of(lanes::<T>(isa)));
-    correlate(isa, &tiles, x, Weights { w, out: 9 * g.in_channels, input: 9, turned: false }, epilogue, y)
+    let taps = g.kernel_h * g.kernel_w;
+    correlate(isa, &tiles, x, Weights { w, out: taps * g.in_channels, input: taps, turned: false }, epilogue, y)
 }
 
 /// [`crate::conv::conv2d_input`] where it [`pays`]. Gives whether the result is finite.
 pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) -> bool {
     let tiles = Tiles::backward(g, g.out_channels.next_multiple_of(lanes::<T>(isa)));
-    correlate(isa, &tiles, gy, Weights { w, out: 9, input: 9 * g.in_channels, turned: true }, Epilogue::NONE, gx)
+    let taps = g.kernel_h * g.kernel_w;
+    let weights = Weights { w, out: taps, input: taps * g.in_channels, turned: true };
+    correlate(isa, &tiles, gy, weights, Epilogue::NONE, gx)
 }
 
-/// Kernels of 3x3 for each pair of channels.
+/// A kernel for each pair of channels.
 #[derive(Clone, Copy)]
 struct Weights<'a, T> {
     w: &'a [T],
@@ -260,11 +307,11 @@ impl<T: Float> Weights<'_, T> {
     /// The transforms `[block of outputs][plane][c][lane]` of all pairs of channels, and the distances between blocks and planes.
     fn transformed(&self, isa: Isa, t: &Tiles, block: usize) -> (Buffer<T>, usize, usize) {
         let plane = pitch::<T>(t.c * block);
-        let blocks = t.k.div_ceil(block);
+        let (blocks, taps) = (t.k.div_ceil(block), t.kernel() * t.kernel());
         let mut u: Buffer<T> = Buffer::unfilled(blocks * PLANES * plane);
         let to = Shared(u.make_mut().as_mut_ptr());
         par::for_each_range(blocks * t.c, 200 * block, |range| {
-            let mut turned = Buffer::zeroed(9 * block);
+            let mut turned = Buffer::zeroed(taps * block);
             let turned = turned.make_mut();
             for at in range {
                 let (b, c) = (at / t.c, at % t.c);
@@ -273,11 +320,12 @@ impl<T: Float> Weights<'_, T> {
                     turned.fill(T::ZERO);
                 }
                 let from = &self.w[b * block * self.out + c * self.input..];
-                transpose(isa, (outputs, 9), from, self.out, turned, block);
+                transpose(isa, (outputs, taps), from, self.out, turned, block);
                 // SAFETY: the channel alone writes its rows of the planes of its block.
                 unsafe {
                     let to = to.get().add(b * PLANES * plane + c * block);
-                    T::simd(isa, transform::Kernels { from: turned, turned: self.turned, to, plane, block });
+                    let body = transform::Kernels { from: turned, turned: self.turned, to, plane, block };
+                    transform::run_kernels(isa, t, body);
                 }
             }
         });
@@ -344,12 +392,11 @@ impl<T: Float> Transformer<T> {
     fn new(isa: Isa, t: &Tiles) -> Transformer<T> {
         let lanes = lanes::<T>(isa);
         let channels = t.c.next_multiple_of(lanes);
+        let rows = t.side * t.rows_at_once.next_multiple_of(t.dilation.0) + t.reach() * t.dilation.0;
         Transformer {
             channels,
-            pixels: Buffer::zeroed(
-                t.h.min(4 * t.rows_at_once.next_multiple_of(t.dilation.0) + 2 * t.dilation.0) * t.w * channels,
-            ),
-            columns: Buffer::unfilled(t.input_columns() * 6 * lanes),
+            pixels: Buffer::zeroed(t.h.min(rows) * t.w * channels),
+            columns: Buffer::unfilled(t.input_columns() * POINTS * lanes),
         }
     }
 
@@ -380,7 +427,7 @@ impl<T: Float> Transformer<T> {
                 plane: to.plane,
             };
             // SAFETY: the set comes from detection, and the buffers were made for the geometry.
-            unsafe { transform::run::<T, _, ()>(isa, t, body) };
+            unsafe { transform::run_inputs(isa, t, body) };
         }
     }
 }

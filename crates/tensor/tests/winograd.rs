@@ -32,13 +32,16 @@ proptest! {
     #[test]
     fn results_and_gradients_are_near_the_direct_sums(
         (n, c, k) in (1..4usize, 1..24usize, 1..24usize),
-        (h, w) in (3..24usize, 3..24usize),
-        padding in (0..3usize, 0..3usize),
+        (h, w) in (5..24usize, 5..24usize),
+        (kernel, padding) in prop_oneof![
+            (Just(3usize), (0..3usize, 0..3usize)),
+            (Just(5usize), (0..5usize, 0..5usize)),
+        ],
         seed in any::<u64>(),
     ) {
         // All tests of this process ask for it.
         set_conv_algorithm(ConvAlgorithm::Winograd);
-        let shapes = [vec![n, c, h, w], vec![k, c, 3, 3], vec![k]];
+        let shapes = [vec![n, c, h, w], vec![k, c, kernel, kernel], vec![k]];
         let random = |(i, shape): (usize, &Vec<usize>)| {
             // Numbers that both types hold, so that only the computation differs.
             let x = Generator::new(seed ^ i as u64).uniform(-1.0, 1.0, &shape[..], DType::F32).unwrap();
@@ -58,7 +61,14 @@ proptest! {
 #[test]
 fn infinity_and_nan_reach_only_what_sees_them() -> Result<()> {
     set_conv_algorithm(ConvAlgorithm::Winograd);
-    let shapes = [vec![2, 9, 12, 13], vec![17, 9, 3, 3], vec![17]];
+    for (kernel, padding) in [(3, (1, 1)), (5, (2, 3))] {
+        with_kernel(kernel, padding)?;
+    }
+    Ok(())
+}
+
+fn with_kernel(kernel: usize, padding: (usize, usize)) -> Result<()> {
+    let shapes = [vec![2, 9, 12, 13], vec![17, 9, kernel, kernel], vec![17]];
     for value in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 3e38] {
         // In the input or in the weight: of neither does a tile spread it.
         for place in [0, 1] {
@@ -69,7 +79,7 @@ fn infinity_and_nan_reach_only_what_sees_them() -> Result<()> {
             let mut numbers = inputs[place].to_vec::<f64>()?;
             numbers[40] = value;
             inputs[place] = Tensor::from_slice(&numbers, inputs[place].shape())?;
-            for (got, expected) in all(&inputs, (1, 1), DType::F32)?.iter().zip(&all(&inputs, (1, 1), DType::F64)?) {
+            for (got, expected) in all(&inputs, padding, DType::F32)?.iter().zip(&all(&inputs, padding, DType::F64)?) {
                 let narrow = |v: f64| f64::from(v as f32);
                 let same = |a: f64, b: f64| {
                     a == narrow(b)

@@ -11,21 +11,64 @@ use super::{Tiles, first};
 use crate::element::{Float, Number};
 use crate::isa::{Isa, Simd, SimdBody};
 
-/// A transform of tiles whose pixels are known to be neighbours, which is faster, or may be apart.
-pub(super) struct Steps<B, const DILATED: bool>(pub(super) B);
+/// A transform of tiles with this side, or of any for 0, whose pixels are known to be neighbours, which is faster, or may be apart.
+pub(super) struct Steps<B, const DILATED: bool, const SIDE: usize>(pub(super) B);
 
-/// Runs a transform of tiles.
+/// A transform of kernels with this side.
+pub(super) struct Sized<B, const SIDE: usize>(pub(super) B);
+
+/// Runs a transform of outputs or gradients.
 ///
 /// # Safety
 /// The machine has `isa`, and what the transform asks for.
 pub(super) unsafe fn run<T: Float, B, R>(isa: Isa, t: &Tiles, body: B) -> R
 where
-    Steps<B, false>: SimdBody<T, Output = R>,
-    Steps<B, true>: SimdBody<T, Output = R>,
+    Steps<B, false, 4>: SimdBody<T, Output = R>,
+    Steps<B, true, 4>: SimdBody<T, Output = R>,
+    Steps<B, true, 2>: SimdBody<T, Output = R>,
 {
     // SAFETY: the caller's promise.
     unsafe {
-        if t.dilation == (1, 1) { T::simd(isa, Steps::<B, false>(body)) } else { T::simd(isa, Steps::<B, true>(body)) }
+        match (t.side, t.dilation) {
+            // Small tiles are not worth more code.
+            (2, _) => T::simd(isa, Steps::<B, true, 2>(body)),
+            (_, (1, 1)) => T::simd(isa, Steps::<B, false, 4>(body)),
+            _ => T::simd(isa, Steps::<B, true, 4>(body)),
+        }
+    }
+}
+
+/// Runs a transform of inputs.
+///
+/// # Safety
+/// As for [`run`].
+pub(super) unsafe fn run_inputs<T: Float>(isa: Isa, t: &Tiles, body: Inputs<T>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if t.dilation == (1, 1) {
+            T::simd(isa, Steps::<_, false, 0>(body));
+        } else {
+            T::simd(isa, Steps::<_, true, 0>(body));
+        }
+    }
+}
+
+/// Runs a transform of weights or of their gradients.
+///
+/// # Safety
+/// As for [`run`].
+pub(super) unsafe fn run_kernels<T: Float, B>(isa: Isa, t: &Tiles, body: B)
+where
+    Sized<B, 3>: SimdBody<T>,
+    Sized<B, 5>: SimdBody<T>,
+{
+    // SAFETY: the caller's promise.
+    unsafe {
+        if t.kernel() == 3 {
+            T::simd(isa, Sized::<B, 3>(body));
+        } else {
+            T::simd(isa, Sized::<B, 5>(body));
+        }
     }
 }
 
@@ -66,67 +109,91 @@ unsafe fn input<S: Simd>(d: [S::V; 6]) -> [S::V; 6] {
     }
 }
 
-/// `A' m`: four outputs of six products.
+/// `A' m`: the outputs of six products.
 #[inline(always)]
-unsafe fn output<S: Simd>(m: [S::V; 6]) -> [S::V; 4] {
+unsafe fn output<S: Simd, const SIDE: usize>(m: [S::V; 6]) -> [S::V; SIDE] {
     // SAFETY: as above.
     unsafe {
-        let (a, b) = (S::add(m[1], m[2]), minus::<S>(m[1], m[2]));
-        [
-            S::add(S::add(m[0], a), S::add(m[3], m[4])),
-            scaled::<S>(-2.0, m[4], scaled::<S>(0.5, m[3], b)),
-            scaled::<S>(4.0, m[4], scaled::<S>(0.25, m[3], a)),
-            scaled::<S>(-8.0, m[4], scaled::<S>(0.125, m[3], S::add(b, m[5]))),
-        ]
+        let sums = [S::add(m[1], m[2]), minus::<S>(m[1], m[2])];
+        let mut y = [S::zero(); SIDE];
+        y[0] = S::add(S::add(m[0], sums[0]), S::add(m[3], m[4]));
+        let (mut half, mut two) = (1.0, 1.0);
+        for i in 1..SIDE {
+            (half, two) = (0.5 * half, -2.0 * two);
+            let sum = if i + 1 == SIDE { S::add(sums[i % 2], m[5]) } else { sums[i % 2] };
+            y[i] = scaled::<S>(two, m[4], scaled::<S>(half, m[3], sum));
+        }
+        y
     }
 }
 
 /// `A y`: the transpose of [`output`].
 #[inline(always)]
-unsafe fn gradient<S: Simd>(y: [S::V; 4]) -> [S::V; 6] {
+unsafe fn gradient<S: Simd, const SIDE: usize>(y: [S::V; SIDE]) -> [S::V; 6] {
     // SAFETY: as above.
     unsafe {
-        let (even, odd) = (S::add(y[0], y[2]), S::add(y[1], y[3]));
-        [
-            y[0],
-            S::add(even, odd),
-            minus::<S>(even, odd),
-            scaled::<S>(0.125, y[3], scaled::<S>(0.25, y[2], scaled::<S>(0.5, y[1], y[0]))),
-            scaled::<S>(-8.0, y[3], scaled::<S>(4.0, y[2], scaled::<S>(-2.0, y[1], y[0]))),
-            y[3],
-        ]
+        let (mut sums, mut near, mut far) = ([y[0], y[1]], y[0], y[0]);
+        let (mut half, mut two) = (1.0, 1.0);
+        for i in 1..SIDE {
+            (half, two) = (0.5 * half, -2.0 * two);
+            near = scaled::<S>(half, y[i], near);
+            far = scaled::<S>(two, y[i], far);
+            if i > 1 {
+                sums[i % 2] = S::add(sums[i % 2], y[i]);
+            }
+        }
+        [y[0], S::add(sums[0], sums[1]), minus::<S>(sums[0], sums[1]), near, far, y[SIDE - 1]]
     }
 }
 
-/// `G g`: the transform of three weights.
+/// `G g`: the transform of the weights of a kernel.
 #[inline(always)]
-unsafe fn weight<S: Simd>(g: [S::V; 3]) -> [S::V; 6] {
+unsafe fn weight<S: Simd, const SIDE: usize>(g: [S::V; SIDE]) -> [S::V; 6] {
     // SAFETY: as above.
     unsafe {
-        let (ends, zero) = (S::add(g[0], g[2]), S::zero());
+        let (mut sums, last) = ([g[0], g[1]], SIDE - 1);
+        for i in 2..SIDE {
+            sums[i % 2] = S::add(sums[i % 2], g[i]);
+        }
+        // The polynomial at 1/2, times a power of two, and at -2.
+        let (mut near, mut far, mut power) = (g[0], g[last], 1.0);
+        for i in 1..SIDE {
+            near = scaled::<S>(2.0, near, g[i]);
+            far = scaled::<S>(-2.0, far, g[last - i]);
+            power *= 0.5;
+        }
+        let zero = S::zero();
         [
             g[0],
-            scaled::<S>(1.0 / 3.0, S::add(ends, g[1]), zero),
-            scaled::<S>(1.0 / 3.0, minus::<S>(g[1], ends), zero),
-            scaled::<S>(-4.0 / 15.0, scaled::<S>(4.0, g[0], scaled::<S>(2.0, g[1], g[2])), zero),
-            scaled::<S>(1.0 / 15.0, scaled::<S>(4.0, g[2], scaled::<S>(-2.0, g[1], g[0])), zero),
-            g[2],
+            scaled::<S>(1.0 / 3.0, S::add(sums[0], sums[1]), zero),
+            scaled::<S>(1.0 / 3.0, minus::<S>(sums[1], sums[0]), zero),
+            scaled::<S>(-16.0 / 15.0 * power, near, zero),
+            scaled::<S>(1.0 / 15.0, far, zero),
+            g[last],
         ]
     }
 }
 
 /// `G' u`: the transpose of [`weight`].
 #[inline(always)]
-unsafe fn weight_gradient<S: Simd>(u: [S::V; 6]) -> [S::V; 3] {
+unsafe fn weight_gradient<S: Simd, const SIDE: usize>(u: [S::V; 6]) -> [S::V; SIDE] {
     // SAFETY: as above.
     unsafe {
-        let (sum, difference) = (S::add(u[1], u[2]), minus::<S>(u[1], u[2]));
-        let (a, b) = (scaled::<S>(-4.0 / 15.0, u[3], S::zero()), scaled::<S>(1.0 / 15.0, u[4], S::zero()));
-        [
-            S::add(u[0], scaled::<S>(4.0, a, scaled::<S>(1.0 / 3.0, difference, b))),
-            scaled::<S>(1.0 / 3.0, sum, scaled::<S>(2.0, a, scaled::<S>(-2.0, b, S::zero()))),
-            S::add(u[5], scaled::<S>(4.0, b, scaled::<S>(1.0 / 3.0, difference, a))),
-        ]
+        let zero = S::zero();
+        let sums = [minus::<S>(u[1], u[2]), S::add(u[1], u[2])].map(
+            #[inline(always)]
+            |sum| scaled::<S>(1.0 / 3.0, sum, zero),
+        );
+        let (near, far) = (scaled::<S>(-16.0 / 15.0, u[3], zero), scaled::<S>(1.0 / 15.0, u[4], zero));
+        let (mut half, mut two) = (1.0, 1.0);
+        let mut g = [zero; SIDE];
+        for i in 0..SIDE {
+            g[i] = scaled::<S>(two, far, scaled::<S>(half, near, sums[i % 2]));
+            (half, two) = (0.5 * half, -2.0 * two);
+        }
+        g[0] = S::add(g[0], u[0]);
+        g[SIDE - 1] = S::add(g[SIDE - 1], u[5]);
+        g
     }
 }
 
@@ -148,7 +215,7 @@ pub(super) struct Inputs<'a, T> {
     pub(super) plane: usize,
 }
 
-impl<T: Float, const DILATED: bool> SimdBody<T> for Steps<Inputs<'_, T>, DILATED> {
+impl<T: Float, const DILATED: bool> SimdBody<T> for Steps<Inputs<'_, T>, DILATED, 0> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
@@ -166,7 +233,7 @@ impl<T: Float> Inputs<'_, T> {
         assert!(self.pixels.len() >= self.source.len() * t.w * self.channels);
         let columns = self.columns.as_mut_ptr();
         for (down, row) in self.rows.clone().enumerate() {
-            let top = first(row, step_down);
+            let top = first(row, step_down, t.side);
             for vector in (0..self.channels).step_by(S::N) {
                 // SAFETY: columns has room for all columns; pixels are read inside of the rows and columns that exist,
                 // and the caller has room for the tiles.
@@ -190,7 +257,7 @@ impl<T: Float> Inputs<'_, T> {
                     }
                     for column in 0..t.columns {
                         let to = self.to.add((down * t.columns + column) * self.row + vector);
-                        let left = first(column, step_right);
+                        let left = first(column, step_right, t.side);
                         for r in 0..6 {
                             let mut d = [S::zero(); 6];
                             for s in 0..6 {
@@ -222,19 +289,19 @@ pub(super) struct Outputs<'a, T> {
     pub(super) block: usize,
 }
 
-impl<T: Float, const DILATED: bool> SimdBody<T> for Steps<Outputs<'_, T>, DILATED> {
+impl<T: Float, const DILATED: bool, const SIDE: usize> SimdBody<T> for Steps<Outputs<'_, T>, DILATED, SIDE> {
     /// Whether no result is infinite or NaN.
     type Output = bool;
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) -> bool {
         // SAFETY: the caller's promise.
-        unsafe { self.0.each::<S, DILATED>() }
+        unsafe { self.0.each::<S, DILATED, SIDE>() }
     }
 }
 
 impl<T: Float> Outputs<'_, T> {
     #[inline(always)]
-    unsafe fn each<S: Simd<T = T>, const DILATED: bool>(self) -> bool {
+    unsafe fn each<S: Simd<T = T>, const DILATED: bool, const SIDE: usize>(self) -> bool {
         let (t, steps) = (self.tiles, steps::<DILATED>(self.tiles));
         let (step_down, step_right) = steps;
         let lines = t.output_rows(&self.rows).len();
@@ -244,28 +311,28 @@ impl<T: Float> Outputs<'_, T> {
         // SAFETY: the set is enabled here.
         let mut odd = unsafe { S::zero() };
         for (down, tile) in (0..self.rows.len()).flat_map(|d| (0..t.columns).map(move |c| (d, c))) {
-            let ((top, left), (high, wide)) = t.inside((down, tile), lines, steps);
+            let ((top, left), (high, wide)) = t.inside((down, tile), lines, steps, SIDE);
             for vector in (0..self.block).step_by(S::N) {
                 // SAFETY: the caller has the tiles; rows and columns beyond the result are not written.
                 unsafe {
                     let from = self.from.add((down * t.columns + tile) * self.block + vector);
                     let bias = S::load(self.bias.as_ptr().add(vector));
-                    let mut half = [[S::zero(); 6]; 4];
+                    let mut half = [[S::zero(); 6]; SIDE];
                     for s in 0..6 {
                         let mut m = [S::zero(); 6];
                         for r in 0..6 {
                             m[r] = S::load(from.add((6 * r + s) * self.plane));
                         }
-                        let y = output::<S>(m);
-                        for p in 0..4 {
+                        let y = output::<S, SIDE>(m);
+                        for p in 0..SIDE {
                             half[p][s] = y[p];
                         }
                     }
-                    for p in 0..4 {
-                        let y = output::<S>(half[p]);
+                    for p in 0..SIDE {
+                        let y = output::<S, SIDE>(half[p]);
                         if p < high {
                             let line = results.add(((top + p * step_down) * t.out_w + left) * self.block + vector);
-                            for q in 0..4 {
+                            for q in 0..SIDE {
                                 if q < wide {
                                     let y = S::add(y[q], bias);
                                     // Nothing but infinity and NaN makes NaN of zero.
@@ -297,44 +364,44 @@ pub(super) struct Gradients<'a, T> {
     pub(super) plane: usize,
 }
 
-impl<T: Float, const DILATED: bool> SimdBody<T> for Steps<Gradients<'_, T>, DILATED> {
+impl<T: Float, const DILATED: bool, const SIDE: usize> SimdBody<T> for Steps<Gradients<'_, T>, DILATED, SIDE> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         // SAFETY: the caller's promise.
-        unsafe { self.0.each::<S, DILATED>() }
+        unsafe { self.0.each::<S, DILATED, SIDE>() }
     }
 }
 
 impl<T: Float> Gradients<'_, T> {
     #[inline(always)]
-    unsafe fn each<S: Simd<T = T>, const DILATED: bool>(self) {
+    unsafe fn each<S: Simd<T = T>, const DILATED: bool, const SIDE: usize>(self) {
         let (t, steps) = (self.tiles, steps::<DILATED>(self.tiles));
         let (step_down, step_right) = steps;
         let lines = t.output_rows(&self.rows).len();
         assert!(self.channels.is_multiple_of(S::N) && self.pixels.len() >= lines * t.out_w * self.channels);
         for (down, tile) in (0..self.rows.len()).flat_map(|d| (0..t.columns).map(move |c| (d, c))) {
-            let ((top, left), (high, wide)) = t.inside((down, tile), lines, steps);
+            let ((top, left), (high, wide)) = t.inside((down, tile), lines, steps, SIDE);
             for vector in (0..self.channels).step_by(S::N) {
                 // SAFETY: rows and columns beyond the result are not read, and the caller has room for the tiles.
                 unsafe {
                     let to = self.to.add((down * t.columns + tile) * self.row + vector);
-                    let mut half = [[S::zero(); 4]; 6];
-                    for q in 0..4 {
-                        let mut y = [S::zero(); 4];
-                        for p in 0..4 {
+                    let mut half = [[S::zero(); SIDE]; 6];
+                    for q in 0..SIDE {
+                        let mut y = [S::zero(); SIDE];
+                        for p in 0..SIDE {
                             if p < high && q < wide {
                                 let pixel = (top + p * step_down) * t.out_w + left + q * step_right;
                                 y[p] = S::load(self.pixels.as_ptr().add(pixel * self.channels + vector));
                             }
                         }
-                        let m = gradient::<S>(y);
+                        let m = gradient::<S, SIDE>(y);
                         for r in 0..6 {
                             half[r][q] = m[r];
                         }
                     }
                     for r in 0..6 {
-                        let m = gradient::<S>(half[r]);
+                        let m = gradient::<S, SIDE>(half[r]);
                         for s in 0..6 {
                             S::store(to.add((6 * r + s) * self.plane), m[s]);
                         }
@@ -355,30 +422,31 @@ pub(super) struct Kernels<'a, T> {
     pub(super) block: usize,
 }
 
-impl<T: Float> SimdBody<T> for Kernels<'_, T> {
+impl<T: Float, const SIDE: usize> SimdBody<T> for Sized<Kernels<'_, T>, SIDE> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
-        assert!(self.block.is_multiple_of(S::N) && self.from.len() == 9 * self.block);
-        for vector in (0..self.block).step_by(S::N) {
-            // SAFETY: nine rows of a block are there, and the caller has room for the planes.
+        let t = self.0;
+        assert!(t.block.is_multiple_of(S::N) && t.from.len() == SIDE * SIDE * t.block);
+        for vector in (0..t.block).step_by(S::N) {
+            // SAFETY: the rows of a block are there, and the caller has room for the planes.
             unsafe {
-                let mut half = [[S::zero(); 3]; 6];
-                for s in 0..3 {
-                    let mut g = [S::zero(); 3];
-                    for r in 0..3 {
-                        let at = if self.turned { 8 - 3 * r - s } else { 3 * r + s };
-                        g[r] = S::load(self.from.as_ptr().add(at * self.block + vector));
+                let mut half = [[S::zero(); SIDE]; 6];
+                for s in 0..SIDE {
+                    let mut g = [S::zero(); SIDE];
+                    for r in 0..SIDE {
+                        let at = if t.turned { SIDE * SIDE - 1 - SIDE * r - s } else { SIDE * r + s };
+                        g[r] = S::load(t.from.as_ptr().add(at * t.block + vector));
                     }
-                    let u = weight::<S>(g);
+                    let u = weight::<S, SIDE>(g);
                     for r in 0..6 {
                         half[r][s] = u[r];
                     }
                 }
                 for r in 0..6 {
-                    let u = weight::<S>(half[r]);
+                    let u = weight::<S, SIDE>(half[r]);
                     for s in 0..6 {
-                        S::store(self.to.add((6 * r + s) * self.plane + vector), u[s]);
+                        S::store(t.to.add((6 * r + s) * t.plane + vector), u[s]);
                     }
                 }
             }
@@ -399,33 +467,34 @@ pub(super) struct KernelGradients<'a, T> {
     pub(super) channels: usize,
 }
 
-impl<T: Float> SimdBody<T> for KernelGradients<'_, T> {
+impl<T: Float, const SIDE: usize> SimdBody<T> for Sized<KernelGradients<'_, T>, SIDE> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
-        assert!(self.channels.is_multiple_of(S::N) && self.to.len() == 9 * self.channels);
-        for vector in (0..self.channels).step_by(S::N) {
-            // SAFETY: the caller has the planes of all parts, and the result has nine rows.
+        let t = self.0;
+        assert!(t.channels.is_multiple_of(S::N) && t.to.len() == SIDE * SIDE * t.channels);
+        for vector in (0..t.channels).step_by(S::N) {
+            // SAFETY: the caller has the planes of all parts, and the result has all rows.
             unsafe {
-                let mut half = [[S::zero(); 6]; 3];
+                let mut half = [[S::zero(); 6]; SIDE];
                 for s in 0..6 {
                     let mut u = [S::zero(); 6];
                     for r in 0..6 {
-                        let from = self.from.add((6 * r + s) * self.plane + vector);
+                        let from = t.from.add((6 * r + s) * t.plane + vector);
                         u[r] = S::load(from);
-                        for part in 1..self.parts {
-                            u[r] = S::add(u[r], S::load(from.add(part * self.part)));
+                        for part in 1..t.parts {
+                            u[r] = S::add(u[r], S::load(from.add(part * t.part)));
                         }
                     }
-                    let g = weight_gradient::<S>(u);
-                    for r in 0..3 {
+                    let g = weight_gradient::<S, SIDE>(u);
+                    for r in 0..SIDE {
                         half[r][s] = g[r];
                     }
                 }
-                for r in 0..3 {
-                    let g = weight_gradient::<S>(half[r]);
-                    for s in 0..3 {
-                        S::store(self.to.as_mut_ptr().add((3 * r + s) * self.channels + vector), g[s]);
+                for r in 0..SIDE {
+                    let g = weight_gradient::<S, SIDE>(half[r]);
+                    for s in 0..SIDE {
+                        S::store(t.to.as_mut_ptr().add((SIDE * r + s) * t.channels + vector), g[s]);
                     }
                 }
             }

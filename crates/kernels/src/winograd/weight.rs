@@ -53,9 +53,9 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
     } else {
         by_groups(isa, &t, x, gy, sums.make_mut(), plane);
     }
-    let (sums, odd) = (&sums, AtomicBool::new(false));
-    par::for_each_chunk(gw, 9 * t.c, 200 * t.c * parts, |k, gw| {
-        let mut kernels = Buffer::unfilled(9 * channels);
+    let (sums, odd, taps) = (&sums, AtomicBool::new(false), t.kernel() * t.kernel());
+    par::for_each_chunk(gw, taps * t.c, 200 * t.c * parts, |k, gw| {
+        let mut kernels = Buffer::unfilled(taps * channels);
         let body = transform::KernelGradients {
             // SAFETY: row k of the first plane.
             from: unsafe { sums.as_ptr().add(k * channels) },
@@ -66,8 +66,8 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
             channels,
         };
         // SAFETY: the set comes from detection, and all parts have all planes.
-        unsafe { T::simd(isa, body) };
-        transpose(isa, (9, t.c), &kernels, channels, gw, 9);
+        unsafe { transform::run_kernels(isa, &t, body) };
+        transpose(isa, (taps, t.c), &kernels, channels, gw, taps);
         // Nothing but infinity and NaN makes NaN of zero.
         if gw.iter().fold(T::ZERO, |sum, &v| sum + v * T::ZERO).nan() {
             odd.store(true, Ordering::Relaxed);
