@@ -131,7 +131,7 @@ impl std::fmt::Debug for HookHandle {
 }
 
 /// Registers `hook` where the module at `path` keeps hooks.
-pub(crate) fn register<M: Module + ?Sized>(op: &'static str, module: &M, path: &str, hook: Hook) -> Result<HookHandle> {
+pub(crate) fn register(op: &'static str, module: &dyn Module, path: &str, hook: Hook) -> Result<HookHandle> {
     let names = path.split('.').filter(|_| !path.is_empty()).map(String::from).collect();
     let mut search = Search { target: names, path: Vec::new(), hook, handle: None };
     // So that errors of hooks know where they happened.

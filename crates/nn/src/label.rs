@@ -133,7 +133,7 @@ pub(crate) struct Walk {
 
 impl Walk {
     /// Through all of `module`, which stands at `path`.
-    pub(crate) fn through<M: Module + ?Sized>(module: &M, path: &str) {
+    pub(crate) fn through(module: &dyn Module, path: &str) {
         let path = path.split('.').filter(|name| !name.is_empty()).map(String::from).collect();
         module.visit(&mut Walk { path });
     }

@@ -4,11 +4,11 @@ use std::any::Any;
 use std::panic::Location;
 use std::sync::Arc;
 
-use tensor::{DType, Parameter, Result, Shape, State, Tensor, called_from, no_grad};
+use tensor::{DType, Parameter, Result, Shape, State, Tensor, called_from};
 
 use crate::hooks::{self, Hook, HookHandle, Hooks};
 use crate::label::{Label, Walk};
-use crate::state::{self, Entry, LoadReport, collect};
+use crate::state::{self, LoadReport};
 use crate::training::Training;
 use crate::tree::{self, AsModule};
 
@@ -48,6 +48,16 @@ struct ZeroGrad {
     depth: usize,
     /// Whether something does not know its path.
     lost: bool,
+}
+
+impl ZeroGrad {
+    fn all(module: &dyn Module) {
+        let mut visitor = ZeroGrad::default();
+        module.visit(&mut visitor);
+        if visitor.lost {
+            Walk::through(module, "");
+        }
+    }
 }
 
 impl Visitor for ZeroGrad {
@@ -108,6 +118,7 @@ impl Visitor for ZeroGrad {
     message = "`{Self}` is not a Module",
     note = "put #[derive(Module)] on it, or #[module(skip)] on the field if it holds no parameters"
 )]
+// Programs hold these methods for every type that a field may have, so what they do is in functions that are compiled once.
 pub trait Module: AsModule {
     /// The fields that may hold parameters, by name.
     fn fields(&self) -> Vec<(&'static str, &dyn Module)> {
@@ -125,9 +136,7 @@ pub trait Module: AsModule {
 
     /// The name of the type without its path.
     fn type_name(&self) -> &'static str {
-        let name = std::any::type_name::<Self>();
-        let name = name.split('<').next().unwrap_or(name);
-        name.rsplit("::").next().unwrap_or(name)
+        tree::without_path(std::any::type_name::<Self>())
     }
 
     /// The module that counts as submodule: a box, a reference or an `Option` stands for what is inside of it.
@@ -163,7 +172,7 @@ pub trait Module: AsModule {
 
     /// The modules directly inside.
     fn children(&self) -> Vec<&dyn Module> {
-        self.named_children().into_iter().map(|(_, module)| module).collect()
+        tree::without_names(self.named_children())
     }
 
     /// The module itself, under the empty name, and all modules inside of it, each before its own; a shared one once.
@@ -181,7 +190,7 @@ pub trait Module: AsModule {
 
     /// The module itself and all modules inside of it, a shared one once.
     fn modules(&self) -> Vec<&dyn Module> {
-        self.named_modules().into_iter().map(|(_, module)| module).collect()
+        tree::without_names(self.named_modules())
     }
 
     /// The module at a path such as `features.0`; the empty path is the module itself.
@@ -217,7 +226,7 @@ pub trait Module: AsModule {
     /// # Errors
     /// There is none; the error gives the nearest name.
     fn get_parameter(&self, name: &str) -> Result<Parameter> {
-        state::get_parameter(&collect(self), name)
+        state::get_parameter(self.as_module(), name)
     }
 
     /// The buffer of this name, as in [`named_buffers`](Self::named_buffers).
@@ -225,7 +234,7 @@ pub trait Module: AsModule {
     /// # Errors
     /// There is none; the error gives the nearest name.
     fn get_buffer(&self, name: &str) -> Result<State> {
-        state::get_buffer(&collect(self), name)
+        state::get_buffer(self.as_module(), name)
     }
 
     /// Calls `f` with every module inside, children first, and at last with the module itself.
@@ -320,33 +329,23 @@ pub trait Module: AsModule {
 
     /// All parameters in PyTorch's order, a shared one once.
     fn parameters(&self) -> Vec<Parameter> {
-        self.named_parameters().into_iter().map(|(_, parameter)| parameter).collect()
+        tree::without_names(self.named_parameters())
     }
 
     /// All parameters with their names, a shared one once under its first name.
     fn named_parameters(&self) -> Vec<(String, Parameter)> {
-        let mut seen = std::collections::HashSet::new();
-        let parameters = collect(self).into_iter().filter_map(|(name, entry)| match entry {
-            Entry::Parameter(parameter) => Some((name, parameter)),
-            Entry::State(_) => None,
-        });
-        parameters.filter(|(_, parameter)| seen.insert(parameter.id())).collect()
+        state::named_parameters(self.as_module())
     }
 
     /// All buffers with their names, such as running statistics; a shared one once under its first name.
     fn named_buffers(&self) -> Vec<(String, State)> {
-        let mut seen = std::collections::HashSet::new();
-        let states = collect(self).into_iter().filter_map(|(name, entry)| match entry {
-            Entry::State(state) => Some((name, state)),
-            Entry::Parameter(_) => None,
-        });
-        states.filter(|(_, state)| seen.insert(state.id())).collect()
+        state::named_buffers(self.as_module())
     }
 
     /// The values of all parameters and buffers under PyTorch's names and in its order: of each module first the
     /// parameters, then the buffers, then the submodules. A shared one appears under each of its names.
     fn state_dict(&self) -> Vec<(String, Tensor)> {
-        collect(self).into_iter().map(|(name, entry)| (name, entry.tensor())).collect()
+        state::state_dict(self.as_module())
     }
 
     /// Takes the values of parameters and buffers from `state`. Numbers of another dtype are converted, as in PyTorch.
@@ -363,36 +362,32 @@ pub trait Module: AsModule {
     /// An entry has another shape, or (`strict`) entries are missing or unexpected. The error lists all of them with
     /// the nearest names, and nothing is changed.
     fn load_state_dict(&self, state: &[(String, Tensor)], strict: bool) -> Result<LoadReport> {
-        state::load(&collect(self), state, strict)
+        state::load(self.as_module(), state, strict)
     }
 
     /// Switches to training: dropout drops, batch normalisation uses the batch.
     fn train(&self) {
-        self.visit(&mut Switch { on: true, walk: Walk::default() });
+        Switch::all(self.as_module(), true);
     }
 
     /// Switches to evaluation: dropout passes everything, batch normalisation uses its running statistics.
     fn eval(&self) {
-        self.visit(&mut Switch { on: false, walk: Walk::default() });
+        Switch::all(self.as_module(), false);
     }
 
     /// Forgets the gradients of all parameters.
     fn zero_grad(&self) {
-        let mut visitor = ZeroGrad::default();
-        self.visit(&mut visitor);
-        if visitor.lost {
-            Walk::through(self, "");
-        }
+        ZeroGrad::all(self.as_module());
     }
 
     /// Freezes (`false`) or unfreezes all parameters.
     fn requires_grad_(&self, on: bool) {
-        self.parameters().iter().for_each(|parameter| parameter.requires_grad_(on));
+        state::requires_grad_(&self.parameters(), on);
     }
 
     /// The number of learned numbers, shared ones once; those of lazy layers are not there yet.
     fn num_parameters(&self) -> usize {
-        self.parameters().iter().filter(|p| !p.is_lazy()).map(|parameter| parameter.shape().numel()).sum()
+        state::num_elements(&self.parameters())
     }
 
     /// Converts all floating-point parameters and buffers in place. Gradients are forgotten.
@@ -400,10 +395,7 @@ pub trait Module: AsModule {
     /// # Errors
     /// `dtype` is not floating point.
     fn to_dtype(&self, dtype: DType) -> Result<()> {
-        for (_, entry) in collect(self) {
-            entry.to_dtype(dtype)?;
-        }
-        Ok(())
+        state::to_dtype(self.as_module(), dtype)
     }
 }
 
@@ -446,7 +438,7 @@ pub trait Forward: Module {
     fn call(&self, x: &Tensor) -> Result<Tensor> {
         let result = self.forward(x);
         if result.is_err() {
-            Walk::through(self, "");
+            Walk::through(self.as_module(), "");
         }
         result
     }
@@ -465,10 +457,7 @@ pub trait Forward: Module {
     /// # Errors
     /// As [`forward`](Self::forward), for such an input.
     fn materialize(&self, shape: &[usize]) -> Result<Shape> {
-        let dtype = self.parameters().first().map_or(DType::F32, Parameter::dtype);
-        let x = Tensor::zeros(shape)?.to_dtype(dtype)?;
-        let _evaluation = Training::all(self, false);
-        Ok(no_grad(|| self.call(&x))?.shape().clone())
+        tree::materialize(self.as_module(), shape, &|x| self.call(x))
     }
 
     /// Whether the options of the layer make sense. A [`Sequential`](crate::Sequential) asks when the layer is put in.
@@ -504,6 +493,12 @@ pub(crate) const LIBRARY: &str = file!().split_at(file!().len() - "module.rs".le
 struct Switch {
     on: bool,
     walk: Walk,
+}
+
+impl Switch {
+    fn all(module: &dyn Module, on: bool) {
+        module.visit(&mut Switch { on, walk: Walk::default() });
+    }
 }
 
 impl Visitor for Switch {

@@ -1,6 +1,6 @@
 //! Names of parameters and buffers, and loading values by name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 use tensor::{DType, Error, Parameter, Result, State, Tensor};
@@ -10,13 +10,13 @@ use crate::module::{Module, Visitor};
 
 /// What is kept under a name.
 #[derive(Debug)]
-pub(crate) enum Entry {
+enum Entry {
     Parameter(Parameter),
     State(State),
 }
 
 impl Entry {
-    pub(crate) fn tensor(&self) -> Tensor {
+    fn tensor(&self) -> Tensor {
         match self {
             Entry::Parameter(parameter) => parameter.tensor().detach(),
             Entry::State(state) => state.tensor(),
@@ -49,7 +49,7 @@ impl Entry {
         }
     }
 
-    pub(crate) fn to_dtype(&self, dtype: DType) -> Result<()> {
+    fn to_dtype(&self, dtype: DType) -> Result<()> {
         match self {
             Entry::Parameter(parameter) => parameter.to_dtype_(dtype),
             Entry::State(state) if state.tensor().dtype().is_float() => state.to_dtype_(dtype),
@@ -60,7 +60,7 @@ impl Entry {
 
 /// All parameters and buffers in PyTorch's order: of each module first its parameters, then its buffers, then its
 /// submodules, each in the order of the fields.
-pub(crate) fn collect<M: Module + ?Sized>(module: &M) -> Vec<(String, Entry)> {
+fn collect(module: &dyn Module) -> Vec<(String, Entry)> {
     let mut collector = Collector { path: Vec::new(), counts: vec![0], found: Vec::new() };
     module.visit(&mut collector);
     collector.found.sort_by(|a, b| a.order.cmp(&b.order));
@@ -123,7 +123,45 @@ impl Visitor for Collector {
     }
 }
 
-pub(crate) fn get_parameter(own: &[(String, Entry)], name: &str) -> Result<Parameter> {
+/// The parameters with their names, a shared one once.
+pub(crate) fn named_parameters(module: &dyn Module) -> Vec<(String, Parameter)> {
+    let mut seen = HashSet::new();
+    let parameters = collect(module).into_iter().filter_map(|(name, entry)| match entry {
+        Entry::Parameter(parameter) => Some((name, parameter)),
+        Entry::State(_) => None,
+    });
+    parameters.filter(|(_, parameter)| seen.insert(parameter.id())).collect()
+}
+
+/// The buffers with their names, a shared one once.
+pub(crate) fn named_buffers(module: &dyn Module) -> Vec<(String, State)> {
+    let mut seen = HashSet::new();
+    let states = collect(module).into_iter().filter_map(|(name, entry)| match entry {
+        Entry::State(state) => Some((name, state)),
+        Entry::Parameter(_) => None,
+    });
+    states.filter(|(_, state)| seen.insert(state.id())).collect()
+}
+
+pub(crate) fn state_dict(module: &dyn Module) -> Vec<(String, Tensor)> {
+    collect(module).into_iter().map(|(name, entry)| (name, entry.tensor())).collect()
+}
+
+pub(crate) fn to_dtype(module: &dyn Module, dtype: DType) -> Result<()> {
+    collect(module).iter().try_for_each(|(_, entry)| entry.to_dtype(dtype))
+}
+
+pub(crate) fn requires_grad_(parameters: &[Parameter], on: bool) {
+    parameters.iter().for_each(|parameter| parameter.requires_grad_(on));
+}
+
+/// The number of elements of those that are there yet.
+pub(crate) fn num_elements(parameters: &[Parameter]) -> usize {
+    parameters.iter().filter(|p| !p.is_lazy()).map(|parameter| parameter.shape().numel()).sum()
+}
+
+pub(crate) fn get_parameter(module: &dyn Module, name: &str) -> Result<Parameter> {
+    let own = collect(module);
     let parameters = own.iter().filter_map(|(own, entry)| match entry {
         Entry::Parameter(parameter) => Some((own.as_str(), parameter)),
         Entry::State(_) => None,
@@ -131,7 +169,8 @@ pub(crate) fn get_parameter(own: &[(String, Entry)], name: &str) -> Result<Param
     find("get_parameter", parameters, name).cloned()
 }
 
-pub(crate) fn get_buffer(own: &[(String, Entry)], name: &str) -> Result<State> {
+pub(crate) fn get_buffer(module: &dyn Module, name: &str) -> Result<State> {
+    let own = collect(module);
     let states = own.iter().filter_map(|(own, entry)| match entry {
         Entry::State(state) => Some((own.as_str(), state)),
         Entry::Parameter(_) => None,
@@ -159,7 +198,8 @@ pub struct LoadReport {
 }
 
 /// Checks everything, then sets everything.
-pub(crate) fn load(own: &[(String, Entry)], state: &[(String, Tensor)], strict: bool) -> Result<LoadReport> {
+pub(crate) fn load(module: &dyn Module, state: &[(String, Tensor)], strict: bool) -> Result<LoadReport> {
+    let own = collect(module);
     let (mut given, mut duplicate) = (HashMap::<&str, &Tensor>::new(), Vec::new());
     for (name, tensor) in state {
         if given.insert(name, tensor).is_some() {
@@ -170,7 +210,7 @@ pub(crate) fn load(own: &[(String, Entry)], state: &[(String, Tensor)], strict: 
     duplicate.dedup();
     let expected: HashMap<&str, &Entry> = own.iter().map(|(name, entry)| (name.as_str(), entry)).collect();
     let (mut missing, mut misshapen, mut values) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, entry) in own {
+    for (name, entry) in &own {
         match given.get(name.as_str()) {
             None => missing.push(name.clone()),
             Some(tensor) if !entry.takes(tensor.dims()) => misshapen.push((name, *tensor, entry)),
@@ -233,7 +273,7 @@ pub(crate) fn load(own: &[(String, Entry)], state: &[(String, Tensor)], strict: 
 /// What all of `longer` have before a name of `shorter`: wrappers such as PyTorch's DataParallel leave `module.` there.
 fn common_prefix<'a>(longer: &[&'a str], shorter: &[&str]) -> Option<&'a str> {
     let first = longer.first()?;
-    let shorter: std::collections::HashSet<&str> = shorter.iter().copied().collect();
+    let shorter: HashSet<&str> = shorter.iter().copied().collect();
     // Names come from files: one of a million dots would be compared a million times.
     let longest = shorter.iter().map(|name| name.len()).max()?;
     let dots = first.match_indices('.').map(|(at, _)| &first[..=at]);

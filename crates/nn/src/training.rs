@@ -52,7 +52,7 @@ impl Module for Training {
 
 impl Training {
     /// Switches all of a module for as long as the result lives; then every switch is as before.
-    pub(crate) fn all<M: Module + ?Sized>(module: &M, on: bool) -> Switched {
+    pub(crate) fn all(module: &dyn Module, on: bool) -> Switched {
         let mut switches = Switched(Vec::new());
         module.visit(&mut switches);
         switches.0.iter().for_each(|(training, _)| training.set(on));

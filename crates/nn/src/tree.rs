@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use tensor::{Error, Result};
+use tensor::{DType, Error, Parameter, Result, Shape, Tensor, no_grad};
 
 use crate::module::Module;
+use crate::training::Training;
 
 /// A module as a trait object. Every type that implements [`Module`] has it.
 pub trait AsModule {
@@ -52,6 +53,28 @@ pub(crate) fn submodules<'a, N: ToString>(
 ) -> Vec<(String, &'a dyn Module)> {
     let modules = fields.into_iter().filter(|(_, module)| module.is_submodule());
     modules.map(|(name, module)| (name.to_string(), module.resolve())).collect()
+}
+
+/// The name of a type without its path and generics.
+pub(crate) fn without_path(name: &'static str) -> &'static str {
+    let name = name.split('<').next().unwrap_or(name);
+    name.rsplit("::").next().unwrap_or(name)
+}
+
+pub(crate) fn without_names<T>(named: Vec<(String, T)>) -> Vec<T> {
+    named.into_iter().map(|(_, value)| value).collect()
+}
+
+/// The shape that `call` gives for zeros of `shape`, in evaluation and without gradients.
+pub(crate) fn materialize(
+    module: &dyn Module,
+    shape: &[usize],
+    call: &dyn Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Shape> {
+    let dtype = module.parameters().first().map_or(DType::F32, Parameter::dtype);
+    let x = Tensor::zeros(shape)?.to_dtype(dtype)?;
+    let _evaluation = Training::all(module, false);
+    Ok(no_grad(|| call(&x))?.shape().clone())
 }
 
 pub(crate) fn named_modules<'a>(root: &'a dyn Module) -> Vec<(String, &'a dyn Module)> {
