@@ -73,13 +73,7 @@ pub(crate) trait Rule: Any + fmt::Debug + Send + Sync {
 
     /// The operator's name for messages: by default the rule's own, as methods are written.
     fn name(&self) -> String {
-        let path = std::any::type_name::<Self>();
-        let own = path.rsplit("::").next().unwrap_or(path).trim_end_matches("Rule");
-        own.char_indices().fold(String::new(), |mut name, (i, c)| {
-            name.extend((c.is_uppercase() && i > 0).then_some('_'));
-            name.extend(c.to_lowercase());
-            name
-        })
+        operator(std::any::type_name::<Self>())
     }
 
     /// The rule's type, with its path.
@@ -87,6 +81,16 @@ pub(crate) trait Rule: Any + fmt::Debug + Send + Sync {
     fn type_name(&self) -> &'static str {
         std::any::type_name::<Self>()
     }
+}
+
+/// The name of the operator whose rule has this type.
+fn operator(path: &str) -> String {
+    let own = path.rsplit("::").next().unwrap_or(path).trim_end_matches("Rule");
+    own.char_indices().fold(String::new(), |mut name, (i, c)| {
+        name.extend((c.is_uppercase() && i > 0).then_some('_'));
+        name.extend(c.to_lowercase());
+        name
+    })
 }
 
 /// The gradients of the inputs of an operation, in order.
