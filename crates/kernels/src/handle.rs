@@ -172,6 +172,25 @@ unsafe fn leave<T>(counted: NonNull<Counted<T>>) -> bool {
     last
 }
 
+/// Drops the value. Not inlined: handles are dropped in hundreds of places, where this would be compiled again.
+///
+/// # Safety
+/// The last handle of the value has gone.
+#[inline(never)]
+unsafe fn remove<T>(counted: NonNull<Counted<T>>) {
+    /// Gives the memory back even if dropping the value panics.
+    struct Memory<T>(NonNull<Counted<T>>);
+    impl<T> Drop for Memory<T> {
+        fn drop(&mut self) {
+            // SAFETY: the last handle has gone and the value with it.
+            unsafe { give(self.0.cast(), Handle::<T>::UNITS) };
+        }
+    }
+    let memory = Memory(counted);
+    // SAFETY: the caller's promise: nothing else points to the value.
+    unsafe { (&raw mut (*memory.0.as_ptr()).value).drop_in_place() };
+}
+
 impl<T> Deref for Handle<T> {
     type Target = T;
     #[inline]
@@ -196,19 +215,10 @@ impl<T> Clone for Handle<T> {
 impl<T> Drop for Handle<T> {
     #[inline]
     fn drop(&mut self) {
-        /// Gives the memory back even if dropping the value panics.
-        struct Memory<T>(NonNull<Counted<T>>);
-        impl<T> Drop for Memory<T> {
-            fn drop(&mut self) {
-                // SAFETY: the last handle has gone and the value with it.
-                unsafe { give(self.0.cast(), Handle::<T>::UNITS) };
-            }
-        }
         // SAFETY: this handle is not used any more, and the value is dropped once, by the last.
         unsafe {
             if leave(self.counted) {
-                let memory = Memory(self.counted);
-                (&raw mut (*memory.0.as_ptr()).value).drop_in_place();
+                remove(self.counted);
             }
         }
     }
