@@ -92,7 +92,7 @@ pub enum Unary {
     MulScalar(f64),
 }
 
-/// A function of two elements.
+/// A function of two elements. Those with `Grad` in their names are of floating-point numbers only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binary {
     /// `a + b`.

@@ -54,6 +54,8 @@ impl MulAdd for Stepwise {
 pub trait Arithmetic: crate::elementwise::NumberLoops + Copy + PartialOrd + Send + Sync + 'static {
     /// The type sums are accumulated in.
     type Wide: crate::element::Element;
+    /// Whether this is floating point.
+    const FLOAT: bool;
     /// Zero.
     const ZERO: Self;
     /// One.
@@ -92,6 +94,7 @@ macro_rules! arithmetic_of_floats {
     ($t:ident, $pow:path) => {
         impl Arithmetic for $t {
             type Wide = f64;
+            const FLOAT: bool = true;
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const LOWEST: Self = $t::NEG_INFINITY;
@@ -148,6 +151,7 @@ macro_rules! arithmetic_of_integers {
     ($t:ident, $power:expr) => {
         impl Arithmetic for $t {
             type Wide = $t;
+            const FLOAT: bool = false;
             const ZERO: Self = 0;
             const ONE: Self = 1;
             const LOWEST: Self = $t::MIN;

@@ -38,21 +38,24 @@ macro_rules! with_function {
                 let $f = |a: T, b: T| a.power(b);
                 $run
             }
-            Binary::ReluGrad => {
+            Binary::ReluGrad if T::FLOAT => {
                 let $f = |g: T, y: T| if y <= T::ZERO { T::ZERO } else { g };
                 $run
             }
-            Binary::SigmoidGrad => {
+            Binary::SigmoidGrad if T::FLOAT => {
                 let $f = |g: T, y: T| g.times(y).times(T::ONE.minus(y));
                 $run
             }
-            Binary::SquareGrad => {
+            Binary::SquareGrad if T::FLOAT => {
                 let $f = |g: T, x: T| g.times(x.plus(x));
                 $run
             }
-            Binary::TanhGrad => {
+            Binary::TanhGrad if T::FLOAT => {
                 let $f = |g: T, y: T| g.times(T::ONE.minus(y.times(y)));
                 $run
+            }
+            Binary::ReluGrad | Binary::SigmoidGrad | Binary::SquareGrad | Binary::TanhGrad => {
+                panic!("gradients are of floating-point numbers")
             }
         }
     };
@@ -90,13 +93,13 @@ fn update_of<T: Number>(op: Binary, y: &mut [T], b: Operand<'_, T>) {
 
 /// One chunk of [`compare`].
 fn compare_of<T: Element>(op: Compare, a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [bool]) {
+    // Each loop is compiled for each type, set and kind of operands: b < a is a > b.
+    let (a, b) = if matches!(op, Compare::Gt | Compare::Ge) { (b, a) } else { (a, b) };
     isa::dispatch::<T, _>(|| match op {
         Compare::Eq => each(a, b, y, |a, b| a == b),
         Compare::Ne => each(a, b, y, |a, b| a != b),
-        Compare::Lt => each(a, b, y, |a, b| a < b),
-        Compare::Le => each(a, b, y, |a, b| a <= b),
-        Compare::Gt => each(a, b, y, |a, b| a > b),
-        Compare::Ge => each(a, b, y, |a, b| a >= b),
+        Compare::Lt | Compare::Gt => each(a, b, y, |a, b| a < b),
+        Compare::Le | Compare::Ge => each(a, b, y, |a, b| a <= b),
     });
 }
 
