@@ -382,12 +382,12 @@ pub trait Module: AsModule {
 
     /// Freezes (`false`) or unfreezes all parameters.
     fn requires_grad_(&self, on: bool) {
-        state::requires_grad_(&self.parameters(), on);
+        state::requires_grad_(self.as_module(), on);
     }
 
     /// The number of learned numbers, shared ones once; those of lazy layers are not there yet.
     fn num_parameters(&self) -> usize {
-        state::num_elements(&self.parameters())
+        state::num_parameters(self.as_module())
     }
 
     /// Converts all floating-point parameters and buffers in place. Gradients are forgotten.

@@ -151,13 +151,13 @@ pub(crate) fn to_dtype(module: &dyn Module, dtype: DType) -> Result<()> {
     collect(module).iter().try_for_each(|(_, entry)| entry.to_dtype(dtype))
 }
 
-pub(crate) fn requires_grad_(parameters: &[Parameter], on: bool) {
-    parameters.iter().for_each(|parameter| parameter.requires_grad_(on));
+pub(crate) fn requires_grad_(module: &dyn Module, on: bool) {
+    module.parameters().iter().for_each(|parameter| parameter.requires_grad_(on));
 }
 
-/// The number of elements of those that are there yet.
-pub(crate) fn num_elements(parameters: &[Parameter]) -> usize {
-    parameters.iter().filter(|p| !p.is_lazy()).map(|parameter| parameter.shape().numel()).sum()
+/// The number of elements of the parameters that are there yet.
+pub(crate) fn num_parameters(module: &dyn Module) -> usize {
+    module.parameters().iter().filter(|p| !p.is_lazy()).map(|parameter| parameter.shape().numel()).sum()
 }
 
 pub(crate) fn get_parameter(module: &dyn Module, name: &str) -> Result<Parameter> {

@@ -272,22 +272,15 @@ pub(crate) fn compute<const N: usize>(
     inputs: [&Value; N],
     f: impl Fn([&Value; N]) -> Result<Value> + Send + Sync + 'static,
 ) -> Result<Value> {
-    if recording() { computed(inputs, f) } else { f(inputs) }
-}
-
-#[cold]
-fn computed<const N: usize>(
-    inputs: [&Value; N],
-    f: impl Fn([&Value; N]) -> Result<Value> + Send + Sync + 'static,
-) -> Result<Value> {
-    let y = quietly(|| f(inputs))?;
+    if !recording() {
+        return f(inputs);
+    }
     let run = move |slots: &mut Slots, step: &Step| {
         let y = f(operands(slots, step))?;
         slots[step.writes[0]] = Some(y);
         Ok(())
     };
-    add(&inputs, &[&y], Box::new(run));
-    Ok(y)
+    computed(&inputs, Box::new(run)).map(|[y]| y)
 }
 
 /// As [`compute`], for two results.
@@ -296,22 +289,29 @@ pub(crate) fn compute_two<const N: usize>(
     inputs: [&Value; N],
     f: impl Fn([&Value; N]) -> Result<(Value, Value)> + Send + Sync + 'static,
 ) -> Result<(Value, Value)> {
-    if recording() { computed_two(inputs, f) } else { f(inputs) }
-}
-
-#[cold]
-fn computed_two<const N: usize>(
-    inputs: [&Value; N],
-    f: impl Fn([&Value; N]) -> Result<(Value, Value)> + Send + Sync + 'static,
-) -> Result<(Value, Value)> {
-    let (y, z) = quietly(|| f(inputs))?;
+    if !recording() {
+        return f(inputs);
+    }
     let run = move |slots: &mut Slots, step: &Step| {
         let (y, z) = f(operands(slots, step))?;
         (slots[step.writes[0]], slots[step.writes[1]]) = (Some(y), Some(z));
         Ok(())
     };
-    add(&inputs, &[&y, &z], Box::new(run));
-    Ok((y, z))
+    computed(&inputs, Box::new(run)).map(|[y, z]| (y, z))
+}
+
+/// Runs a step on slots of its own, so that what it does is compiled once, and adds it to what is recorded.
+#[cold]
+fn computed<const M: usize>(inputs: &[&Value], run: Run) -> Result<[Value; M]> {
+    let n = inputs.len();
+    let mut slots: Vec<Option<Value>> = inputs.iter().map(|&value| Some(value.clone())).collect();
+    slots.resize(n + M, None);
+    let (reads, writes) = ((0..n).collect(), (n..n + M).collect());
+    let step = Step { reads, writes, memory: Memory::Given, place: None, dead: SmallVec::new(), run };
+    quietly(|| (step.run)(&mut slots, &step))?;
+    let results: [Value; M] = std::array::from_fn(|i| slots[n + i].take().expect("the step has written its results"));
+    add(inputs, &results.each_ref(), step.run);
+    Ok(results)
 }
 
 /// `f(value, inputs)`, as [`compute`], for a value that is not used any more: `f` may write its result over it.

@@ -12,7 +12,6 @@ mod past;
 use std::any::Any;
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -62,7 +61,7 @@ const _: () = assert!(size_of::<Tensor>() == 16);
 /// The fields of the implementing struct are exactly what the rule needs, and nothing else is kept alive. A saved
 /// *input* is a `Tensor`, so that the rule can itself be differentiated. A saved *output* is a `Value`, turned back
 /// into a tensor by [`Cx::output`]: a node that owned its own output would never be freed.
-pub(crate) trait Rule: Any + fmt::Debug + Send + Sync {
+pub(crate) trait Rule: Any + Send + Sync {
     /// One gradient for each input, where [`Cx::needs`] it.
     fn backward(&self, cx: &Cx<'_>, grad: &Tensor) -> Result<Grads>;
 
@@ -307,9 +306,16 @@ pub(crate) fn attach(value: Value, inputs: &[&Tensor], rule: impl FnOnce() -> Ar
     if !value.dtype().is_float() || !are_tracked(inputs) {
         return Tensor { value, node: None };
     }
+    attached(value, inputs, rule())
+}
+
+/// The rest of [`attach`], compiled once for all rules.
+#[inline(never)]
+#[track_caller]
+fn attached(value: Value, inputs: &[&Tensor], rule: Arc<dyn Rule>) -> Tensor {
     let mut parents = SmallVec::new();
     inputs.iter().for_each(|t| parents.push(t.node.clone()));
-    let node = Node::new(&value, Kind::Op { rule: Mutex::new(Saved::Rule(rule())), parents });
+    let node = Node::new(&value, Kind::Op { rule: Mutex::new(Saved::Rule(rule)), parents });
     Tensor { value, node: Some(node) }
 }
 

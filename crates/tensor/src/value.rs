@@ -231,12 +231,14 @@ fn zip<T: Element, U: Element>(
     let (xs, ys) = (a.storage.slice::<T>(), b.storage.slice::<T>());
     Value::build(name, shape, |out: &mut [U]| {
         let mut rest = out;
-        runs.for_each(|[i, j]| {
+        // The walk is compiled once for all types; a call is little for a run.
+        let visit: &mut dyn FnMut([usize; 2]) = &mut |[i, j]| {
             let (y, tail) = std::mem::take(&mut rest).split_at_mut(runs.len);
             rest = tail;
             let x = stretch(xs, i, runs.strides[0], runs.len);
             f(x, stretch(ys, j, runs.strides[1], runs.len), y);
-        });
+        };
+        runs.for_each(visit);
     })
 }
 

@@ -136,10 +136,15 @@ impl Tensor {
     /// An axis is out of range or named twice.
     #[track_caller]
     pub fn sum_dim(&self, axes: impl Into<Axes>, keepdim: bool) -> Result<Tensor> {
+        self.sum_over(axes.into(), keepdim)
+    }
+
+    #[track_caller]
+    fn sum_over(&self, axes: Axes, keepdim: bool) -> Result<Tensor> {
         if matches!(self.dtype(), DType::Bool | DType::U8) {
-            return self.to_dtype(DType::I64)?.sum_dim(axes, keepdim);
+            return self.to_dtype(DType::I64)?.sum_over(axes, keepdim);
         }
-        let mask = axes.into().reduced("sum", self.rank())?;
+        let mask = axes.reduced("sum", self.rank())?;
         let (kept, shape) = (reduced_shape(self.shape(), &mask, true), reduced_shape(self.shape(), &mask, keepdim));
         let value = compute([&self.value], move |[x]| sums(x, &mask, &shape))?;
         record(value, &[self], || Sum { kept, full: self.shape().clone() })
@@ -160,12 +165,16 @@ impl Tensor {
     /// The dtype is not floating point, or an axis is out of range or named twice.
     #[track_caller]
     pub fn mean_dim(&self, axes: impl Into<Axes>, keepdim: bool) -> Result<Tensor> {
+        self.mean_over(axes.into(), keepdim)
+    }
+
+    #[track_caller]
+    fn mean_over(&self, axes: Axes, keepdim: bool) -> Result<Tensor> {
         if !self.dtype().is_float() {
             return Err(Error::DType { op: "mean", dtype: self.dtype(), expected: "f32 or f64" });
         }
-        let axes = axes.into();
         let n = group_size(self.shape(), &axes.reduced("mean", self.rank())?);
-        self.sum_dim(axes, keepdim)?.div_scalar(n as f64)
+        self.sum_over(axes, keepdim)?.div_scalar(n as f64)
     }
 
     /// The variance of all elements: squared distances from the mean, divided by their number less `correction`

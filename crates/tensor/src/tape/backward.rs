@@ -102,7 +102,7 @@ fn run(
             rule.backward_owned(&cx, grad)?
         };
         drop(inside);
-        debug_assert_eq!(grads.len(), parents.len(), "{rule:?}");
+        debug_assert_eq!(grads.len(), parents.len(), "{}", rule.name());
         for (i, g) in grads.into_iter().enumerate() {
             let Some(g) = g.filter(|_| cx.needs(i)) else { continue };
             let Some(parent) = &parents[i] else { continue };
