@@ -14,7 +14,8 @@
 //! a time, or as many as a vector has elements (`conv_depthwise`), sizes for which it costs less take vectors of channels
 //! (`conv_channels`, `conv_cost`), backward-data also those or a matrix product whose results are added up
 //! (`conv_input_channels`, `conv_input_columns`, `conv_input_cost`), small images of which a kernel sees little a tile for the same
-//! position of several (`conv_positions`), and problems of a few rows skip all preparation (`conv_clipped`). Vectors of channels are there in single precision only: double precision checks gradients.
+//! position of several (`conv_positions`), and problems of a few rows skip all preparation (`conv_clipped`). Vectors of channels are
+//! there in single precision only: double precision checks gradients.
 
 use crate::conv_positions::Positions;
 use crate::element::{Float, compiled_here};
