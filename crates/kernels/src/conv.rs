@@ -135,6 +135,14 @@ impl ConvGeometry {
         quotient(self.out_channels, self.groups).expect("some groups")
     }
 
+    /// The pairs of an output and an element of the kernel, for one image and a pair of channels, that see the inside of the image.
+    pub(crate) fn seen(&self) -> usize {
+        let (p, d, s) = (self.padding, self.dilation, self.stride);
+        let down = |e| conv_clipped::inside(self.in_h, p.0, e, d.0, s.0, self.out_h).len();
+        let right = |e| conv_clipped::inside(self.in_w, p.2, e, d.1, s.1, self.out_w).len();
+        (0..self.kernel_h).map(down).sum::<usize>() * (0..self.kernel_w).map(right).sum::<usize>()
+    }
+
     /// Multiplications and additions for one image.
     pub(crate) fn work(&self) -> usize {
         let taps = self.group_in().saturating_mul(self.kernel_h).saturating_mul(self.kernel_w);

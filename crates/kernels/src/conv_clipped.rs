@@ -11,7 +11,7 @@ use std::ops::Range;
 
 /// The outputs that see the inside of the image through element `r` of the kernel, along one axis.
 #[inline(always)]
-fn inside(size: usize, before: usize, r: usize, dilation: usize, stride: usize, out: usize) -> Range<usize> {
+pub(crate) fn inside(size: usize, before: usize, r: usize, dilation: usize, stride: usize, out: usize) -> Range<usize> {
     let at = r * dilation;
     if stride == 1 {
         // Without divisions, which would take longer than a short row.

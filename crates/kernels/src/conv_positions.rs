@@ -153,14 +153,8 @@ impl Positions {
             return false;
         }
         // What the kernel sees of the image, of what it would see without edges.
-        let seen = |out: usize, kernel: usize, stride: usize, dilation: usize, before: usize, size: usize| {
-            let inside = |at: usize| (before..before + size).contains(&at);
-            (0..out * kernel).filter(|i| inside(i / kernel * stride + i % kernel * dilation)).count()
-        };
-        let down = seen(g.out_h, g.kernel_h, g.stride.0, g.dilation.0, g.padding.0, g.in_h);
-        let right = seen(g.out_w, g.kernel_w, g.stride.1, g.dilation.1, g.padding.2, g.in_w);
         let all = elements * if backward { results / (g.stride.0 * g.stride.1) } else { results };
-        let few = results <= FEW || 5 * down * right <= 4 * all;
+        let few = results <= FEW || 5 * g.seen() <= 4 * all;
         few && {
             let positions = if backward { Positions::backward(g) } else { Positions::forward(g) };
             MARGIN * positions.cost::<T>(isa, g.batch, ASSUMED) < other

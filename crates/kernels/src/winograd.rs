@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::buffer::Buffer;
 use crate::conv::{ConvGeometry, Epilogue};
+use crate::conv_channels::FEWEST;
 use crate::conv_parts::lanes;
 use crate::element::Float;
 use crate::isa::Isa;
@@ -78,7 +79,10 @@ pub(crate) fn pays(g: &ConvGeometry, pass: Pass, isa: Isa) -> bool {
         Pass::Forward | Pass::Weight => (g.out_h, g.out_w, output),
     };
     let tiles = (g.batch * count(h, g.dilation.0, side) * count(w, g.dilation.1, side)) as f64;
-    let direct = (g.kernel_h * g.kernel_w) as f64 * c * k * (g.batch * pixels) as f64;
+    // Of some small images it leaves out the padding, at a lower speed (`conv_positions`).
+    let several = pass != Pass::Weight && g.batch >= FEWEST;
+    let seen = if several { SEEN * g.seen() as f64 } else { f64::INFINITY };
+    let direct = ((g.kernel_h * g.kernel_w * pixels) as f64).min(seen) * c * k * g.batch as f64;
     // Each pass pads one of the two numbers of channels.
     let products = PLANES as f64 * tiles * (c * whole(g.out_channels)).max(k * whole(g.in_channels));
     let costs = if g.kernel_h == 3 { &COSTS.0 } else { &COSTS.1 };
@@ -105,6 +109,9 @@ const COSTS: (Costs, Costs) = (
     Costs { tile: 310.0, weight: 380.0, weight_far: 1000.0, gradient: 1.0 },
     Costs { tile: 250.0, weight: 380.0, weight_far: 800.0, gradient: 2.0 },
 );
+
+/// What a product costs more where only those with the inside of an image are computed.
+const SEEN: f64 = 1.4;
 
 /// The tiles of `side` that cover so many pixels along one axis.
 fn count(pixels: usize, dilation: usize, side: usize) -> usize {
