@@ -31,8 +31,9 @@ const WEIGHT: f64 = 1.0;
 const LINE: f64 = 5.0;
 const NEAR: usize = 24 << 10;
 
-/// The most positions, and elements of a kernel; and positions so few that other ways have trouble to fill a tile.
+/// The most positions, and elements of a kernel; taps in all lists, of 16 bytes each; and positions so few that other ways have trouble to fill a tile.
 const MOST: usize = 256;
+const MOST_TAPS: usize = 1 << 20;
 const FEW: usize = 6;
 /// How much less this must cost than another way: the cost of memory is a guess.
 const MARGIN: f64 = 1.2;
@@ -148,8 +149,10 @@ impl Positions {
     pub(crate) fn pays<T>(isa: Isa, g: &ConvGeometry, backward: bool, other: f64) -> bool {
         let results = if backward { g.in_h * g.in_w } else { g.out_h * g.out_w };
         let elements = g.kernel_h * g.kernel_w;
-        // Large images leave out little, and have many lists.
-        if g.batch < FEWEST || results > MOST || elements > MOST || elements == 1 {
+        let inner = if backward { g.group_out() } else { g.group_in() };
+        // Large images leave out little, and have long lists.
+        let long = results > MOST || elements > MOST || inner.saturating_mul(g.seen()) > MOST_TAPS;
+        if g.batch < FEWEST || elements == 1 || long {
             return false;
         }
         // What the kernel sees of the image, of what it would see without edges.

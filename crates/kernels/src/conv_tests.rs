@@ -187,7 +187,8 @@ fn small_images_take_positions() {
         assert_eq!(forward_way::<f32>(isa, &square([64, 16, 5, 5], 120, 5, 0)), Way::Positions);
         assert_eq!(forward_way::<f32>(isa, &square([16, 128, 3, 3], 128, 5, 2)), Way::Positions);
         assert_eq!(conv_input_cost::way::<f32>(isa, &square([16, 128, 7, 7], 128, 5, 0)), Way::Positions);
-        // Too few images for a tile, a large image, and double precision.
+        // Too few images for a tile, a large image, lists of millions of taps, and double precision.
+        assert_ne!(forward_way::<f32>(isa, &square([4, 1024, 9, 9], 16, 9, 4)), Way::Positions);
         assert_ne!(forward_way::<f32>(isa, &square([3, 128, 3, 3], 128, 5, 2)), Way::Positions);
         assert_ne!(forward_way::<f32>(isa, &square([16, 16, 40, 40], 16, 5, 2)), Way::Positions);
         assert_ne!(forward_way::<f64>(isa, &square([16, 128, 3, 3], 128, 5, 2)), Way::Positions);
