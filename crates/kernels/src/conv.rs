@@ -9,7 +9,7 @@
 //! neighbouring pixels (`planes`). Forward and backward-data are one routine over such planes (`conv_direct`), since the
 //! gradient by the input is a convolution of the padded gradient; backward-weights has vectors of output channels
 //! (`conv_weight_channels`) or of input channels (`conv_weight_inputs`), or for few of both a dot product for each weight
-//! (`conv_weight`). 1x1 kernels with stride 1 are matrix products (`conv_pointwise` with few registers). 3x3 and 5x5 kernels with
+//! (`conv_weight`). 1x1 kernels with stride 1 are matrix products (`conv_pointwise` with few registers). Kernels of 3x3 and more with
 //! enough channels need a quarter or a third of the multiplications in single precision (`winograd`), depthwise kernels take a plane at
 //! a time, or as many as a vector has elements (`conv_depthwise`), sizes for which it costs less take vectors of channels
 //! (`conv_channels`, `conv_cost`), backward-data also those or a matrix product whose results are added up
@@ -204,7 +204,8 @@ pub(crate) enum Way {
     Winograd,
 }
 
-/// What computes a convolution of a 3x3 or 5x5 kernel with stride 1, dilated or not, in single precision. All others are summed
+/// What computes a convolution in single precision for which Winograd's filtering needs fewer multiplications: of one group, with a
+/// kernel of up to 12x12, with stride 1, dilated or not, or for kernels larger than 3x3 with strides up to 4. All others are summed
 /// directly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConvAlgorithm {
@@ -214,7 +215,9 @@ pub enum ConvAlgorithm {
     /// The sum of products as it is defined.
     Direct,
     /// Winograd's minimal filtering, F(4x4, 3x3) with a quarter of the multiplications or F(2x2, 5x5) with about a third, and an
-    /// error of 1e-6 to 4e-6 of the largest result, more than that of the direct sum.
+    /// error of 1e-6 to 4e-6 of the largest result, more than that of the direct sum. Other kernels and strides are put together
+    /// from these and F(3x3, 4x4): 7x7 with about a third, also with stride 2, and 5x5 with stride 2 too, with an error of up to
+    /// 1e-5.
     Winograd,
 }
 

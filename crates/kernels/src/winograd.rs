@@ -1,13 +1,17 @@
-//! Winograd's minimal filtering for convolutions with stride 1, dilated or not: F(4x4, 3x3) for kernels of 3x3, F(2x2, 5x5) for
-//! those of 5x5.
+//! Winograd's minimal filtering: F(4x4, 3x3), F(3x3, 4x4) and F(2x2, 5x5), and what can be put together from them: larger kernels,
+//! other shapes, and strides.
 //!
-//! The plain loop, for each tile of 4x4 or 2x2 outputs: `Y = A' [ sum over c of (G g G') * (B' d B) ] A`, with d the 6x6 inputs
+//! The plain loop, for each tile of 4x4, 3x3 or 2x2 outputs: `Y = A' [ sum over c of (G g G') * (B' d B) ] A`, with d the 6x6 inputs
 //! of channel c under the tile and g its weights: 36 multiplications for 144 or 100. Backward-data is the same with the weights
 //! turned by 180 degrees and the channels swapped. Backward-weights is the exact transpose,
-//! `dg = G' [ sum over tiles of (A dY A') * (B' d B) ] G`. The points are 0, 1, -1, 1/2, -2 and infinity for both, so B and the
+//! `dg = G' [ sum over tiles of (A dY A') * (B' d B) ] G`. The points are 0, 1, -1, 1/2, -2 and infinity for all, so B and the
 //! products are the same; A and G are powers of the points, as many as there are outputs and weights. The largest error was
-//! found to be 1e-6 to 4e-6 of the largest result in single precision, which a test pins (Lavin and Gray 2016, "Fast
-//! algorithms for convolutional neural networks"; Barabasz et al. 2020 for the points).
+//! found to be 1e-6 to 4e-6 of the largest result in single precision, 8e-6 where pieces make sums longer, which a test pins
+//! (Lavin and Gray 2016, "Fast algorithms for convolutional neural networks"; Barabasz et al. 2020 for the points).
+//!
+//! Larger kernels are divided into blocks of 3x3, 4x4 or 5x5, strides into phases: both are more channels of a convolution with a
+//! small kernel and stride 1 (`tiles`). A kernel of 7x7 needs 16 multiplications for an output instead of 49, also with stride 2,
+//! one of 5x5 with stride 2 needs 9 instead of 25.
 //!
 //! The tricks: the lanes of a vector are channels in every step, so transforms need no shuffles and any width of image fits; the
 //! image is turned to channels-last and back by transposes in registers, which touch each pixel once. The 36 products
@@ -17,6 +21,7 @@
 //! pixels of a tile are d apart, and d tiles next to each other cover d times as many of them.
 
 mod products;
+mod tiles;
 mod transform;
 mod weight;
 
@@ -34,6 +39,8 @@ use crate::transpose::{transpose, transpose_to};
 
 pub(crate) use weight::conv2d_weight;
 
+use tiles::{Group, Tiles, count};
+
 /// Inputs of a tile along one axis.
 const POINTS: usize = 6;
 /// Planes of a transformed tile.
@@ -43,20 +50,26 @@ const NEAR: usize = 448 << 10;
 /// The most tiles of a group.
 const MOST_TILES: usize = 96;
 
-/// The outputs of a tile along one axis for a kernel of 3 or 5.
-fn side(kernel: usize) -> usize {
-    POINTS + 1 - kernel
-}
+/// The largest kernel along one axis, and the largest stride: what is larger has more pieces than it is worth.
+const LARGEST: (usize, usize) = (12, 4);
 
-/// Whether the kernel, its steps and the margins are those of the algorithm.
+/// Whether the kernel, its steps and the margins are those of the algorithm, and it needs fewer multiplications.
 pub(crate) fn fits(g: &ConvGeometry) -> bool {
-    matches!((g.kernel_h, g.kernel_w), (3, 3) | (5, 5))
-        && (g.stride, g.groups) == ((1, 1), 1)
-        && g.padding.0.max(g.padding.1).div_ceil(g.dilation.0) < g.kernel_h
-        && g.padding.2.max(g.padding.3).div_ceil(g.dilation.1) < g.kernel_w
+    let axis = |kernel: usize, stride: usize, dilation: usize, padding: (usize, usize)| {
+        (stride..=LARGEST.0).contains(&kernel)
+            && stride <= LARGEST.1
+            && (stride == 1 || dilation == 1)
+            && padding.0.max(padding.1).div_ceil(dilation) < kernel
+    };
+    let (p, d) = (g.padding, g.dilation);
+    // No tile needs fewer than 2.25 multiplications for a result.
+    (g.kernel_h * g.kernel_w > 2 && g.groups == 1)
+        && axis(g.kernel_h, g.stride.0, d.0, (p.0, p.1))
+        && axis(g.kernel_w, g.stride.1, d.1, (p.2, p.3))
         // A kernel that reaches far beyond the image would ask for much memory.
-        && g.dilation.0 <= g.in_h.min(g.out_h)
-        && g.dilation.1 <= g.in_w.min(g.out_w)
+        && d.0 <= g.in_h.min(g.out_h)
+        && d.1 <= g.in_w.min(g.out_w)
+        && (SMALL.iter()).any(|&small| pieces(g, small) * PLANES < g.kernel_h * g.kernel_w * (POINTS + 1 - small).pow(2))
 }
 
 /// What is computed of a convolution.
@@ -67,29 +80,75 @@ pub(crate) enum Pass {
     Weight,
 }
 
+/// Elements of a piece along one axis.
+const SMALL: [usize; 3] = [3, 4, 5];
+
+/// The pieces of a kernel, of which each has `small` elements along one axis.
+fn pieces(g: &ConvGeometry, small: usize) -> usize {
+    let axis = |kernel: usize, stride: usize| stride * kernel.div_ceil(stride).div_ceil(small);
+    axis(g.kernel_h, g.stride.0) * axis(g.kernel_w, g.stride.1)
+}
+
+/// The cheapest size of a piece along one axis, and what it costs in multiplications of the direct sum with vectors of `lanes`.
+fn cheapest(g: &ConvGeometry, pass: Pass, lanes: usize) -> (usize, f64) {
+    let longest = g.kernel_h.div_ceil(g.stride.0).max(g.kernel_w.div_ceil(g.stride.1));
+    let mut best = (0, f64::INFINITY);
+    // More elements than the kernel has are padding.
+    for small in SMALL.into_iter().filter(|&small| small == SMALL[0] || small <= longest) {
+        let cost = cost(g, pass, lanes, small);
+        if cost < best.1 {
+            best = (small, cost);
+        }
+    }
+    best
+}
+
+/// What pieces of `small` elements cost.
+fn cost(g: &ConvGeometry, pass: Pass, lanes: usize, small: usize) -> f64 {
+    let (side, pieces) = (POINTS + 1 - small, pieces(g, small) as f64);
+    let (c, k) = (g.in_channels as f64, g.out_channels as f64);
+    let whole = |channels: usize| channels.next_multiple_of(lanes) as f64;
+    // Tiles cover the places of what is written, or of its gradient.
+    let places = |image: usize, result: usize, stride: usize, padding: usize| match pass {
+        Pass::Input => (image + padding).div_ceil(stride) - padding / stride,
+        Pass::Forward | Pass::Weight => result,
+    };
+    let down = count(places(g.in_h, g.out_h, g.stride.0, g.padding.0), g.dilation.0, side);
+    let right = count(places(g.in_w, g.out_w, g.stride.1, g.padding.2), g.dilation.1, side);
+    let tiles = (g.batch * down * right) as f64;
+    // Each pass pads one of the two numbers of channels.
+    let each = if pass == Pass::Weight && pieces > 1.0 { SUMS } else { 1.0 };
+    let products = each * PLANES as f64 * tiles * pieces * (c * whole(g.out_channels)).max(k * whole(g.in_channels));
+    // Going back the phases are pieces of what is written.
+    let phases = (g.stride.0 * g.stride.1) as f64;
+    let (of_inputs, of_outputs) = match pass {
+        Pass::Input => (phases, pieces / phases),
+        Pass::Forward => (pieces, 1.0),
+        Pass::Weight => (pieces, weight::shares(&Tiles::new(g, false, small, lanes), lanes).1 as f64),
+    };
+    let costs = &COSTS[small - SMALL[0]];
+    let transforms = costs.tile * tiles * (of_inputs * whole(g.in_channels) + of_outputs * whole(g.out_channels));
+    let weight = if lanes > 8 { costs.weight } else { costs.weight_far };
+    let weights = if pass == Pass::Weight { costs.gradient * weight } else { weight };
+    products + transforms + weights * pieces * c * k
+}
+
 /// Whether the transforms of a geometry that [`fits`] cost less than what they save, by a count of multiplications.
 pub(crate) fn pays(g: &ConvGeometry, pass: Pass, isa: Isa) -> bool {
-    let (vector, side) = (lanes::<f32>(isa), side(g.kernel_h));
-    let (c, k) = (g.in_channels as f64, g.out_channels as f64);
-    let whole = |channels: usize| channels.next_multiple_of(vector) as f64;
+    if isa == Isa::Portable {
+        return false;
+    }
     let (input, output) = (g.in_h * g.in_w, g.out_h * g.out_w);
-    // Tiles cover what is written, or its gradient; of the gradient by the input the direct sum skips what only meets zeros.
-    let (h, w, pixels) = match pass {
-        Pass::Input => (g.in_h, g.in_w, input.min(output)),
-        Pass::Forward | Pass::Weight => (g.out_h, g.out_w, output),
-    };
-    let tiles = (g.batch * count(h, g.dilation.0, side) * count(w, g.dilation.1, side)) as f64;
+    // Of the gradient by the input the direct sum skips what only meets zeros.
+    let pixels = if pass == Pass::Input { input.min(output) } else { output };
     // Of some small images it leaves out the padding, at a lower speed (`conv_positions`).
     let several = pass != Pass::Weight && g.batch >= FEWEST;
     let seen = if several { SEEN * g.seen() as f64 } else { f64::INFINITY };
-    let direct = ((g.kernel_h * g.kernel_w * pixels) as f64).min(seen) * c * k * g.batch as f64;
-    // Each pass pads one of the two numbers of channels.
-    let products = PLANES as f64 * tiles * (c * whole(g.out_channels)).max(k * whole(g.in_channels));
-    let costs = if g.kernel_h == 3 { &COSTS.0 } else { &COSTS.1 };
-    let transforms = costs.tile * tiles * (whole(g.in_channels) + whole(g.out_channels));
-    let weight = if isa == Isa::Avx512 { costs.weight } else { costs.weight_far };
-    let weights = if pass == Pass::Weight { costs.gradient * weight } else { weight };
-    isa != Isa::Portable && products + transforms + weights * c * k < direct
+    let one = ((g.kernel_h * g.kernel_w * pixels) as f64).min(seen);
+    let direct = one * g.in_channels as f64 * g.out_channels as f64 * g.batch as f64;
+    // Small layers are not worth the search.
+    let least = COSTS[0].weight * g.in_channels as f64 * g.out_channels as f64;
+    least < direct && cheapest(g, pass, lanes::<f32>(isa)).1 < direct
 }
 
 /// What transforms cost, in multiplications of the direct sum.
@@ -103,170 +162,20 @@ struct Costs {
     gradient: f64,
 }
 
-/// Costs for kernels of 3x3 and of 5x5. Those of the first were fitted on Zen 4, and on Zen 3, where weights that are written spill
-/// from the second-level cache; those of the second to the times of 22 shapes with AVX-512 and AVX2 on Emerald Rapids.
-const COSTS: (Costs, Costs) = (
+/// Costs for pieces of 3x3, 4x4 and 5x5. Those of the first were fitted on Zen 4, and on Zen 3, where weights that are written spill
+/// from the second-level cache; those of the second to the times of 120 shapes with AVX2 on Zen 3; those of the last to the times of
+/// 22 shapes with AVX-512 and AVX2 on Emerald Rapids.
+const COSTS: [Costs; 3] = [
     Costs { tile: 310.0, weight: 380.0, weight_far: 1000.0, gradient: 1.0 },
+    Costs { tile: 350.0, weight: 380.0, weight_far: 600.0, gradient: 2.0 },
     Costs { tile: 250.0, weight: 380.0, weight_far: 800.0, gradient: 2.0 },
-);
+];
+
+/// What a product of the gradient by the weights costs more where there are pieces: their sums are larger, and tiles fewer.
+const SUMS: f64 = 1.6;
 
 /// What a product costs more where only those with the inside of an image are computed.
 const SEEN: f64 = 1.4;
-
-/// The tiles of `side` that cover so many pixels along one axis.
-fn count(pixels: usize, dilation: usize, side: usize) -> usize {
-    let whole = side.saturating_mul(dilation);
-    pixels / whole * dilation + (pixels % whole).min(dilation)
-}
-
-/// The first pixel of a tile of `side` along one axis, or the pixels of all tiles before it if it is the first one of a run of
-/// `dilation`.
-#[inline(always)]
-fn first(tile: usize, dilation: usize, side: usize) -> usize {
-    if dilation == 1 { side * tile } else { tile / dilation * side * dilation + tile % dilation }
-}
-
-/// Some tiles: all of several images, or some rows of them of one image.
-#[derive(Clone, Debug)]
-struct Group {
-    images: Range<usize>,
-    rows: Range<usize>,
-}
-
-/// The geometry seen by tiles: a correlation of images `[c, h, w]` with a square kernel giving images `[k, out_h, out_w]`.
-#[derive(Clone, Copy, Debug)]
-struct Tiles {
-    batch: usize,
-    c: usize,
-    k: usize,
-    h: usize,
-    w: usize,
-    out_h: usize,
-    out_w: usize,
-    /// Outputs of a tile along one axis: 4 for kernels of 3x3, 2 for those of 5x5.
-    side: usize,
-    /// Zeros above and to the left of an image.
-    padding: (usize, usize),
-    dilation: (usize, usize),
-    /// Rows and columns of tiles.
-    rows: usize,
-    columns: usize,
-    /// Rows of tiles, a multiple of the dilation, or images, in a group.
-    rows_at_once: usize,
-    images_at_once: usize,
-}
-
-impl Tiles {
-    fn forward(g: &ConvGeometry, channels: usize) -> Tiles {
-        let padding = (g.padding.0, g.padding.2);
-        Tiles::new(g, [g.in_channels, g.in_h, g.in_w], [g.out_channels, g.out_h, g.out_w], padding, channels)
-    }
-
-    /// The correlation that gives the gradient by the input.
-    fn backward(g: &ConvGeometry, channels: usize) -> Tiles {
-        let reach = g.kernel_h - 1;
-        let padding = (reach * g.dilation.0 - g.padding.0, reach * g.dilation.1 - g.padding.2);
-        Tiles::new(g, [g.out_channels, g.out_h, g.out_w], [g.in_channels, g.in_h, g.in_w], padding, channels)
-    }
-
-    /// `channels` are those whose transforms are kept at hand.
-    fn new(
-        g: &ConvGeometry,
-        [c, h, w]: [usize; 3],
-        [k, out_h, out_w]: [usize; 3],
-        padding: (usize, usize),
-        channels: usize,
-    ) -> Tiles {
-        let (batch, dilation, side) = (g.batch, g.dilation, side(g.kernel_h));
-        let (rows, columns) = (count(out_h, dilation.0, side), count(out_w, dilation.1, side));
-        let wanted = (NEAR / (PLANES * 4 * channels)).clamp(24, MOST_TILES);
-        let (mut rows_at_once, mut images_at_once) = (rows, 1);
-        if rows * columns > wanted {
-            let groups = rows.div_ceil((wanted / columns).max(1));
-            rows_at_once = rows.div_ceil(groups).next_multiple_of(dilation.0);
-        } else {
-            // As many for each group, so that threads have as much to do.
-            images_at_once = batch.div_ceil(batch.div_ceil((wanted / (rows * columns)).clamp(1, batch)));
-        }
-        Tiles { batch, c, k, h, w, out_h, out_w, side, padding, dilation, rows, columns, rows_at_once, images_at_once }
-    }
-
-    /// The kernel along one axis, and how far it reaches beyond its first element without dilation.
-    fn kernel(&self) -> usize {
-        POINTS + 1 - self.side
-    }
-
-    fn reach(&self) -> usize {
-        POINTS - self.side
-    }
-
-    /// The number of groups.
-    fn groups(&self) -> usize {
-        self.batch.div_ceil(self.images_at_once) * self.rows.div_ceil(self.rows_at_once)
-    }
-
-    fn group(&self, i: usize) -> Group {
-        let down = self.rows.div_ceil(self.rows_at_once);
-        let (image, row) = (i / down * self.images_at_once, i % down * self.rows_at_once);
-        Group {
-            images: image..(image + self.images_at_once).min(self.batch),
-            rows: row..(row + self.rows_at_once).min(self.rows),
-        }
-    }
-
-    /// The most tiles of a group.
-    fn most(&self) -> usize {
-        self.images_at_once * self.rows_at_once * self.columns
-    }
-
-    /// Rows of the result from the first to the last tile of a group, whether they exist or not.
-    fn covered(&self, rows: &Range<usize>) -> Range<usize> {
-        let first = |row: usize| first(row, self.dilation.0, self.side);
-        first(rows.start)..first(rows.end.next_multiple_of(self.dilation.0))
-    }
-
-    /// The most rows of the result that the tiles of a group write.
-    fn most_rows(&self) -> usize {
-        self.output_rows(&(0..self.rows_at_once)).len()
-    }
-
-    /// Rows of an image that the tiles of a group read.
-    fn input_rows(&self, rows: &Range<usize>) -> Range<usize> {
-        let covered = self.covered(rows);
-        let start = covered.start.saturating_sub(self.padding.0).min(self.h);
-        start..(covered.end + self.reach() * self.dilation.0).saturating_sub(self.padding.0).clamp(start, self.h)
-    }
-
-    /// Rows of a result that the tiles of a group write.
-    fn output_rows(&self, rows: &Range<usize>) -> Range<usize> {
-        let covered = self.covered(rows);
-        covered.start..covered.end.min(self.out_h)
-    }
-
-    /// The columns of an image that all tiles read, from those of the padding on.
-    fn input_columns(&self) -> usize {
-        let whole = self.columns.next_multiple_of(self.dilation.1);
-        first(whole, self.dilation.1, self.side) + self.reach() * self.dilation.1
-    }
-
-    /// The first pixel of a tile, and how many of its rows and columns are inside of `lines` rows of the result; `steps` is the
-    /// dilation, which the caller may know better, as it does the side.
-    #[inline(always)]
-    fn inside(
-        &self,
-        tile: (usize, usize),
-        lines: usize,
-        steps: (usize, usize),
-        side: usize,
-    ) -> ((usize, usize), (usize, usize)) {
-        let (top, left) = (first(tile.0, steps.0, side), first(tile.1, steps.1, side));
-        let (mut high, mut wide) = (lines - top, self.out_w - left);
-        if steps != (1, 1) {
-            (high, wide) = (high.div_ceil(steps.0), wide.div_ceil(steps.1));
-        }
-        ((top, left), (high.min(side), wide.min(side)))
-    }
-}
 
 /// The distance between planes of `n` elements.
 fn pitch<T>(n: usize) -> usize {
@@ -285,16 +194,17 @@ pub(crate) fn conv2d<T: Float>(
     epilogue: Epilogue<T>,
     y: &mut [T],
 ) -> bool {
-    let tiles = Tiles::forward(g, g.in_channels.next_multiple_of(lanes::<T>(isa)));
-    let taps = g.kernel_h * g.kernel_w;
-    correlate(isa, &tiles, x, Weights { w, out: taps * g.in_channels, input: taps, turned: false }, epilogue, y)
+    let lanes = lanes::<T>(isa);
+    let tiles = Tiles::new(g, false, cheapest(g, Pass::Forward, lanes).0, lanes);
+    let weights = Weights { w, out: tiles.taps() * g.in_channels, input: tiles.taps() };
+    correlate(isa, &tiles, x, weights, epilogue, y)
 }
 
 /// [`crate::conv::conv2d_input`] where it [`pays`]. Gives whether the result is finite.
 pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) -> bool {
-    let tiles = Tiles::backward(g, g.out_channels.next_multiple_of(lanes::<T>(isa)));
-    let taps = g.kernel_h * g.kernel_w;
-    let weights = Weights { w, out: taps, input: taps * g.in_channels, turned: true };
+    let lanes = lanes::<T>(isa);
+    let tiles = Tiles::new(g, true, cheapest(g, Pass::Input, lanes).0, lanes);
+    let weights = Weights { w, out: tiles.taps(), input: tiles.taps() * g.in_channels };
     correlate(isa, &tiles, gy, weights, Epilogue::NONE, gx)
 }
 
@@ -306,33 +216,37 @@ struct Weights<'a, T> {
     out: usize,
     /// Between input channels.
     input: usize,
-    /// Whether the kernels are turned by 180 degrees.
-    turned: bool,
 }
 
 impl<T: Float> Weights<'_, T> {
-    /// The transforms `[block of outputs][plane][c][lane]` of all pairs of channels, and the distances between blocks and planes.
+    /// The transforms `[piece][block of outputs][plane][piece and c][lane]` of all pairs of channels, and the distances between
+    /// blocks and planes.
     fn transformed(&self, isa: Isa, t: &Tiles, block: usize) -> (Buffer<T>, usize, usize) {
-        let plane = pitch::<T>(t.c * block);
-        let (blocks, taps) = (t.k.div_ceil(block), t.kernel() * t.kernel());
-        let mut u: Buffer<T> = Buffer::unfilled(blocks * PLANES * plane);
-        let to = Shared(u.make_mut().as_mut_ptr());
-        par::for_each_range(blocks * t.c, 200 * block, |range| {
-            let mut turned = Buffer::zeroed(taps * block);
-            let turned = turned.make_mut();
+        let plane = pitch::<T>(t.depth() * block);
+        let (blocks, taps, pieces) = (t.k.div_ceil(block), t.taps(), t.pieces());
+        let all = pieces.1 * blocks * PLANES * plane;
+        // Between the channels of pieces there may be some that do not exist.
+        let mut u: Buffer<T> = if pieces.0 > 1 && t.slot > t.c { Buffer::zeroed(all) } else { Buffer::unfilled(all) };
+        let (to, elements) = (Shared(u.make_mut().as_mut_ptr()), t.elements());
+        par::for_each_range(blocks * t.c, 200 * block * pieces.0 * pieces.1, |range| {
+            let mut kernels = Buffer::zeroed((taps + 1) * block);
+            let kernels = kernels.make_mut();
             for at in range {
                 let (b, c) = (at / t.c, at % t.c);
                 let outputs = block.min(t.k - b * block);
                 if outputs < block {
-                    turned.fill(T::ZERO);
+                    kernels.fill(T::ZERO);
                 }
                 let from = &self.w[b * block * self.out + c * self.input..];
-                transpose(isa, (outputs, taps), from, self.out, turned, block);
-                // SAFETY: the channel alone writes its rows of the planes of its block.
-                unsafe {
-                    let to = to.get().add(b * PLANES * plane + c * block);
-                    let body = transform::Kernels { from: turned, turned: self.turned, to, plane, block };
-                    transform::run_kernels(isa, t, body);
+                transpose(isa, (outputs, taps), from, self.out, kernels, block);
+                for (pair, elements) in elements.chunks_exact(t.small() * t.small()).enumerate() {
+                    let (read, written) = if pieces.1 == 1 { (pair, 0) } else { (pair / pieces.1, pair % pieces.1) };
+                    // SAFETY: the channel alone writes its rows of the planes of its block.
+                    unsafe {
+                        let to = to.get().add((written * blocks + b) * PLANES * plane + (read * t.slot + c) * block);
+                        let body = transform::Kernels { elements, from: kernels, to, plane, block };
+                        transform::run_kernels(isa, t, body);
+                    }
                 }
             }
         });
@@ -342,13 +256,14 @@ impl<T: Float> Weights<'_, T> {
 
 /// The correlation of all images. Gives whether it is finite.
 fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, epilogue: Epilogue<T>, y: &mut [T]) -> bool {
-    assert_eq!(x.len(), t.batch * t.c * t.h * t.w, "the input has its size");
-    assert_eq!(y.len(), t.batch * t.k * t.out_h * t.out_w, "the result has its size");
+    assert_eq!(x.len(), t.batch * t.c * t.planes().0, "the input has its size");
+    assert_eq!(y.len(), t.batch * t.k * t.planes().1, "the result has its size");
     let lanes = lanes::<T>(isa);
+    let t = &t.grouped(t.channels(t.pieces().0, lanes));
     let block = products::block(isa, t.k.div_ceil(lanes)) * lanes;
     let (u, u_block, u_plane) = weights.transformed(isa, t, block);
     let y = Shared(y.as_mut_ptr());
-    let work = (t.most() * PLANES).saturating_mul(2 * t.c * block);
+    let work = (t.most().1 * PLANES * t.pieces().1).saturating_mul(2 * t.depth() * block);
     // Blocks of outputs of the same group follow each other, so that one image of a few tiles is work for all threads.
     let blocks = t.k.div_ceil(block);
     let odd = AtomicBool::new(false);
@@ -361,16 +276,20 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, epilog
                 group = t.group(i / blocks);
                 scratch.transform(isa, t, &group, x);
             }
-            let (u, first) = (&u[b * u_block..], b * block);
+            let first = b * block;
             let outputs = block.min(t.k - first);
             let bias = epilogue.bias.map(|bias| &bias[first..first + outputs]);
             let epilogue = Epilogue { bias, ..epilogue };
-            // SAFETY: nobody else writes the rows of the group of these outputs; see there for what it reads.
-            let finite = unsafe {
-                scratch.block(isa, t, &group, u, u_plane, epilogue, outputs, y.get().add(first * t.out_h * t.out_w))
-            };
-            if !finite {
-                odd.store(true, Ordering::Relaxed);
+            for piece in 0..t.pieces().1 {
+                let u = (&u[(piece * blocks + b) * u_block..], u_plane);
+                // SAFETY: nobody else writes the rows of the group of these outputs; see there for what it reads.
+                let finite = unsafe {
+                    let to = y.get().add(first * t.planes().1);
+                    scratch.block(isa, t, &group, piece, u, epilogue, outputs, to)
+                };
+                if !finite {
+                    odd.store(true, Ordering::Relaxed);
+                }
             }
         }
     });
@@ -399,31 +318,31 @@ impl<T: Float> Transformer<T> {
     fn new(isa: Isa, t: &Tiles) -> Transformer<T> {
         let lanes = lanes::<T>(isa);
         let channels = t.c.next_multiple_of(lanes);
-        let rows = t.side * t.rows_at_once.next_multiple_of(t.dilation.0) + t.reach() * t.dilation.0;
         Transformer {
             channels,
-            pixels: Buffer::zeroed(t.h.min(rows) * t.w * channels),
+            pixels: Buffer::zeroed(t.most_pixels().0 * channels),
             columns: Buffer::unfilled(t.input_columns() * POINTS * lanes),
         }
     }
 
-    /// Transforms the inputs of a group.
+    /// Transforms the inputs of a group for some pieces.
     ///
     /// # Safety
     /// There is room for the tiles of the group at `to`, which nobody else uses.
-    unsafe fn run(&mut self, isa: Isa, t: &Tiles, group: &Group, x: &[T], to: Transforms<T>) {
+    unsafe fn run(&mut self, isa: Isa, t: &Tiles, group: &Group, pieces: Range<usize>, x: &[T], to: Transforms<T>) {
         let rows = t.input_rows(&group.rows);
-        let per_image = group.rows.len() * t.columns;
+        let (per_image, plane, width) = (group.rows.len() * t.right.tiles, t.planes().0, t.right.input);
         for (i, n) in group.images.clone().enumerate() {
-            let image = &x[n * t.c * t.h * t.w..][..t.c * t.h * t.w];
+            let image = &x[n * t.c * plane..][..t.c * plane];
             if !rows.is_empty() {
-                let from = &image[rows.start * t.w..];
+                let from = &image[rows.start * width..];
                 let pixels = self.pixels.make_mut();
-                transpose(isa, (t.c, rows.len() * t.w), from, t.h * t.w, pixels, self.channels);
+                transpose(isa, (t.c, rows.len() * width), from, plane, pixels, self.channels);
             }
             let body = transform::Inputs {
                 tiles: t,
                 rows: group.rows.clone(),
+                pieces: pieces.clone(),
                 source: rows.clone(),
                 pixels: &self.pixels,
                 columns: self.columns.make_mut(),
@@ -442,6 +361,8 @@ impl<T: Float> Transformer<T> {
 /// The memory of one thread.
 struct Scratch<T: Float> {
     transformer: Transformer<T>,
+    /// Channels of all pieces, in whole vectors.
+    channels: usize,
     /// Outputs of a block, in whole vectors.
     block: usize,
     /// Transformed inputs `[plane][tile][channel]` and products `[plane][tile][output]`, and their distances.
@@ -450,36 +371,38 @@ struct Scratch<T: Float> {
     inputs_plane: usize,
     products_plane: usize,
     bias: Buffer<T>,
-    /// Rows of results, channels last.
+    /// Rows of results, channels last; of all images of a group if pieces are written.
     results: Buffer<T>,
 }
 
 impl<T: Float> Scratch<T> {
     fn new(isa: Isa, t: &Tiles, block: usize) -> Scratch<T> {
-        let channels = t.c.next_multiple_of(lanes::<T>(isa));
-        let tiles = t.most().next_multiple_of(products::rows(isa));
+        let channels = t.channels(t.pieces().0, lanes::<T>(isa));
+        let tiles = t.most().1.next_multiple_of(products::rows(isa));
+        // Pieces of a result come together there.
+        let images = if t.pieces().1 > 1 { t.most().0 } else { 1 };
         let (inputs_plane, products_plane) = (pitch::<T>(tiles * channels), pitch::<T>(tiles * block));
         Scratch {
             transformer: Transformer::new(isa, t),
+            channels,
             block,
             inputs: Buffer::unfilled(PLANES * inputs_plane),
             products: Buffer::unfilled(PLANES * products_plane),
             inputs_plane,
             products_plane,
             bias: Buffer::zeroed(block),
-            results: Buffer::unfilled(t.most_rows() * t.out_w * block),
+            results: Buffer::unfilled(images * t.most_pixels().1 * block),
         }
     }
 
     /// Transforms the inputs of a group.
     fn transform(&mut self, isa: Isa, t: &Tiles, group: &Group, x: &[T]) {
-        let row = self.transformer.channels;
-        let to = Transforms { to: self.inputs.make_mut().as_mut_ptr(), row, plane: self.inputs_plane };
+        let to = Transforms { to: self.inputs.make_mut().as_mut_ptr(), row: self.channels, plane: self.inputs_plane };
         // SAFETY: the inputs have room for the most tiles of a group.
-        unsafe { self.transformer.run(isa, t, group, x, to) };
+        unsafe { self.transformer.run(isa, t, group, 0..t.pieces().0, x, to) };
     }
 
-    /// Products with one block of outputs, and their transforms back. Gives whether these are finite.
+    /// Products with one block of outputs of a piece, and their transforms back. Gives whether these are finite.
     ///
     /// # Safety
     /// `y` points to the first channel of the block of the first image of the result, which has all images, and nobody
@@ -490,24 +413,24 @@ impl<T: Float> Scratch<T> {
         isa: Isa,
         t: &Tiles,
         group: &Group,
-        u: &[T],
-        u_plane: usize,
+        piece: usize,
+        (u, u_plane): (&[T], usize),
         epilogue: Epilogue<T>,
         outputs: usize,
         y: *mut T,
     ) -> bool {
-        let per_image = group.rows.len() * t.columns;
+        let per_image = group.rows.len() * t.right.tiles;
         let count = (group.images.len() * per_image).next_multiple_of(products::rows(isa));
         let products = products::Products {
             left: self.inputs.as_ptr(),
-            left_row: self.transformer.channels,
+            left_row: self.channels,
             left_plane: self.inputs_plane,
             right: u.as_ptr(),
             right_plane: u_plane,
             to: self.products.make_mut().as_mut_ptr(),
             to_plane: self.products_plane,
             rows: count,
-            depth: t.c,
+            depth: t.depth(),
             block: self.block,
         };
         // SAFETY: the set comes from detection; the buffers have rows for whole tiles of rows, and u holds a whole block.
@@ -515,26 +438,31 @@ impl<T: Float> Scratch<T> {
         if let Some(bias) = epilogue.bias {
             self.bias.make_mut()[..outputs].copy_from_slice(bias);
         }
-        let rows = t.output_rows(&group.rows);
+        let (rows, pieces, width, plane) = (t.output_rows(&group.rows), t.pieces().1, t.right.output, t.planes().1);
         let mut finite = true;
         for (i, n) in group.images.clone().enumerate() {
+            let at = if pieces > 1 { i * t.most_pixels().1 * self.block } else { 0 };
+            let results = &mut self.results.make_mut()[at..];
             let body = transform::Outputs {
                 tiles: t,
                 rows: group.rows.clone(),
                 // SAFETY: as for the inputs.
                 from: unsafe { self.products.as_ptr().add(i * per_image * self.block) },
                 plane: self.products_plane,
+                phases: t.phases(piece),
                 bias: &self.bias,
                 relu: epilogue.relu,
-                results: self.results.make_mut(),
+                results,
                 block: self.block,
             };
-            let plane = t.out_h * t.out_w;
             // SAFETY: as for the inputs; the rows of the outputs are inside of the result and this group's own.
             unsafe {
                 finite &= transform::run::<T, _, bool>(isa, t, body);
-                let to = y.add(n * t.k * plane + rows.start * t.out_w);
-                transpose_to(isa, (rows.len() * t.out_w, outputs), &self.results, self.block, to, plane);
+                // The last piece completes the rows.
+                if piece + 1 == pieces {
+                    let to = y.add(n * t.k * plane + rows.start * width);
+                    transpose_to(isa, (rows.len() * width, outputs), &self.results[at..], self.block, to, plane);
+                }
             }
         }
         finite

@@ -7,12 +7,12 @@
 
 use std::ops::Range;
 
-use super::{Tiles, first};
+use super::tiles::{Tiles, first};
 use crate::element::{Float, Number};
 use crate::isa::{Isa, Simd, SimdBody};
 
 /// A transform of tiles with this side, or of any for 0, whose pixels are known to be neighbours, which is faster, or may be apart.
-pub(super) struct Steps<B, const DILATED: bool, const SIDE: usize>(pub(super) B);
+pub(super) struct Steps<B, const APART: bool, const SIDE: usize>(pub(super) B);
 
 /// A transform of kernels with this side.
 pub(super) struct Sized<B, const SIDE: usize>(pub(super) B);
@@ -25,17 +25,29 @@ pub(super) unsafe fn run<T: Float, B, R>(isa: Isa, t: &Tiles, body: B) -> R
 where
     Steps<B, false, 4>: SimdBody<T, Output = R>,
     Steps<B, true, 4>: SimdBody<T, Output = R>,
+    Steps<B, true, 3>: SimdBody<T, Output = R>,
     Steps<B, true, 2>: SimdBody<T, Output = R>,
 {
     // SAFETY: the caller's promise.
     unsafe {
-        match (t.side, t.dilation) {
-            // Small tiles are not worth more code.
+        match (t.side, written(t)) {
+            // Smaller tiles are not worth more code.
             (2, _) => T::simd(isa, Steps::<B, true, 2>(body)),
+            (3, _) => T::simd(isa, Steps::<B, true, 3>(body)),
             (_, (1, 1)) => T::simd(isa, Steps::<B, false, 4>(body)),
             _ => T::simd(isa, Steps::<B, true, 4>(body)),
         }
     }
+}
+
+/// Between neighbouring pixels of a tile that is read, down and right.
+fn read(t: &Tiles) -> (usize, usize) {
+    (t.down.dilation * t.down.step.0, t.right.dilation * t.right.step.0)
+}
+
+/// The same of one that is written.
+fn written(t: &Tiles) -> (usize, usize) {
+    (t.down.dilation * t.down.step.1, t.right.dilation * t.right.step.1)
 }
 
 /// Runs a transform of inputs.
@@ -45,7 +57,7 @@ where
 pub(super) unsafe fn run_inputs<T: Float>(isa: Isa, t: &Tiles, body: Inputs<T>) {
     // SAFETY: the caller's promise.
     unsafe {
-        if t.dilation == (1, 1) {
+        if read(t) == (1, 1) {
             T::simd(isa, Steps::<_, false, 0>(body));
         } else {
             T::simd(isa, Steps::<_, true, 0>(body));
@@ -59,23 +71,29 @@ pub(super) unsafe fn run_inputs<T: Float>(isa: Isa, t: &Tiles, body: Inputs<T>) 
 /// As for [`run`].
 pub(super) unsafe fn run_kernels<T: Float, B>(isa: Isa, t: &Tiles, body: B)
 where
-    Sized<B, 3>: SimdBody<T>,
-    Sized<B, 5>: SimdBody<T>,
+    Sized<B, 3>: SimdBody<T, Output = ()>,
+    Sized<B, 4>: SimdBody<T, Output = ()>,
+    Sized<B, 5>: SimdBody<T, Output = ()>,
 {
     // SAFETY: the caller's promise.
     unsafe {
-        if t.kernel() == 3 {
-            T::simd(isa, Sized::<B, 3>(body));
-        } else {
-            T::simd(isa, Sized::<B, 5>(body));
+        match t.small() {
+            3 => T::simd(isa, Sized::<B, 3>(body)),
+            4 => T::simd(isa, Sized::<B, 4>(body)),
+            _ => T::simd(isa, Sized::<B, 5>(body)),
         }
     }
 }
 
-/// Between the pixels of a tile, down and right.
+/// Dilation and step between places, each down and right, of which one or the other is 1; of images that are read, or written.
 #[inline(always)]
-fn steps<const DILATED: bool>(t: &Tiles) -> (usize, usize) {
-    if DILATED { t.dilation } else { (1, 1) }
+fn steps<const APART: bool>(t: &Tiles, reading: bool) -> [(usize, usize); 2] {
+    let (down, right) = (&t.down, &t.right);
+    match (APART, reading) {
+        (false, _) => [(1, 1), (1, 1)],
+        (_, true) => [(down.dilation, right.dilation), (down.step.0, right.step.0)],
+        _ => [(down.dilation, right.dilation), (down.step.1, right.step.1)],
+    }
 }
 
 /// `a * x + b` with a constant.
@@ -202,6 +220,8 @@ pub(super) struct Inputs<'a, T> {
     pub(super) tiles: &'a Tiles,
     /// Rows of tiles.
     pub(super) rows: Range<usize>,
+    /// The pieces, in whole runs of blocks.
+    pub(super) pieces: Range<usize>,
     /// Rows of the image that `pixels` has.
     pub(super) source: Range<usize>,
     /// `[row][column][channel]`.
@@ -215,57 +235,62 @@ pub(super) struct Inputs<'a, T> {
     pub(super) plane: usize,
 }
 
-impl<T: Float, const DILATED: bool> SimdBody<T> for Steps<Inputs<'_, T>, DILATED, 0> {
+impl<T: Float, const APART: bool> SimdBody<T> for Steps<Inputs<'_, T>, APART, 0> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         // SAFETY: the caller's promise.
-        unsafe { self.0.each::<S, DILATED>() }
+        unsafe { self.0.each::<S, APART>() }
     }
 }
 
 impl<T: Float> Inputs<'_, T> {
     #[inline(always)]
-    unsafe fn each<S: Simd<T = T>, const DILATED: bool>(self) {
-        let (t, (step_down, step_right)) = (self.tiles, steps::<DILATED>(self.tiles));
-        let width = t.input_columns();
+    unsafe fn each<S: Simd<T = T>, const APART: bool>(self) {
+        let (t, [(down_apart, right_apart), (down_step, right_step)]) = (self.tiles, steps::<APART>(self.tiles, true));
+        let (width, image) = (t.input_columns(), t.right.input);
         assert!(self.columns.len() >= width * 6 * S::N && self.channels.is_multiple_of(S::N));
-        assert!(self.pixels.len() >= self.source.len() * t.w * self.channels);
+        assert!(self.pixels.len() >= self.source.len() * image * self.channels);
         let columns = self.columns.as_mut_ptr();
+        let blocks = t.right.blocks;
         for (down, row) in self.rows.clone().enumerate() {
-            let top = first(row, step_down, t.side);
-            for vector in (0..self.channels).step_by(S::N) {
-                // SAFETY: columns has room for all columns; pixels are read inside of the rows and columns that exist,
-                // and the caller has room for the tiles.
-                unsafe {
-                    for column in 0..width {
-                        let mut d = [S::zero(); 6];
-                        let at = column.wrapping_sub(t.padding.1);
-                        if at < t.w {
-                            for r in 0..6 {
-                                let line = (top + r * step_down).wrapping_sub(t.padding.0);
-                                if self.source.contains(&line) {
-                                    let pixel = (line - self.source.start) * t.w + at;
-                                    d[r] = S::load(self.pixels.as_ptr().add(pixel * self.channels + vector));
+            for piece in self.pieces.clone().step_by(blocks) {
+                let [(below, block), (phase, _)] = t.piece(piece);
+                let top = (first(row, down_apart, t.side) + block * t.down.between()) * down_step + below;
+                for vector in (0..self.channels).step_by(S::N) {
+                    // SAFETY: columns has room for all columns; pixels are read inside of the rows and columns that exist,
+                    // and the caller has room for the tiles.
+                    unsafe {
+                        for column in 0..width {
+                            let mut d = [S::zero(); 6];
+                            let at = (column * right_step + phase).wrapping_sub(t.right.padding);
+                            if at < image {
+                                for r in 0..6 {
+                                    let line = (top + r * down_apart * down_step).wrapping_sub(t.down.padding);
+                                    if self.source.contains(&line) {
+                                        let pixel = (line - self.source.start) * image + at;
+                                        d[r] = S::load(self.pixels.as_ptr().add(pixel * self.channels + vector));
+                                    }
                                 }
                             }
-                        }
-                        let d = input::<S>(d);
-                        for r in 0..6 {
-                            S::store(columns.add((column * 6 + r) * S::N), d[r]);
-                        }
-                    }
-                    for column in 0..t.columns {
-                        let to = self.to.add((down * t.columns + column) * self.row + vector);
-                        let left = first(column, step_right, t.side);
-                        for r in 0..6 {
-                            let mut d = [S::zero(); 6];
-                            for s in 0..6 {
-                                d[s] = S::load(columns.add(((left + s * step_right) * 6 + r) * S::N));
-                            }
                             let d = input::<S>(d);
-                            for s in 0..6 {
-                                S::store(to.add((6 * r + s) * self.plane), d[s]);
+                            for r in 0..6 {
+                                S::store(columns.add((column * 6 + r) * S::N), d[r]);
+                            }
+                        }
+                        for (block, column) in (0..blocks).flat_map(|b| (0..t.right.tiles).map(move |c| (b, c))) {
+                            let to = self.to.add((down * t.right.tiles + column) * self.row);
+                            let to = to.add((piece + block - self.pieces.start) * t.slot + vector);
+                            let left = first(column, right_apart, t.side) + block * t.right.between();
+                            for r in 0..6 {
+                                let mut d = [S::zero(); 6];
+                                for s in 0..6 {
+                                    d[s] = S::load(columns.add(((left + s * right_apart) * 6 + r) * S::N));
+                                }
+                                let d = input::<S>(d);
+                                for s in 0..6 {
+                                    S::store(to.add((6 * r + s) * self.plane), d[s]);
+                                }
                             }
                         }
                     }
@@ -282,6 +307,8 @@ pub(super) struct Outputs<'a, T> {
     /// `[plane][tile][output]`.
     pub(super) from: *const T,
     pub(super) plane: usize,
+    /// The piece.
+    pub(super) phases: [usize; 2],
     pub(super) bias: &'a [T],
     pub(super) relu: bool,
     /// `[row][column][output]`.
@@ -289,33 +316,40 @@ pub(super) struct Outputs<'a, T> {
     pub(super) block: usize,
 }
 
-impl<T: Float, const DILATED: bool, const SIDE: usize> SimdBody<T> for Steps<Outputs<'_, T>, DILATED, SIDE> {
+impl<T: Float, const APART: bool, const SIDE: usize> SimdBody<T> for Steps<Outputs<'_, T>, APART, SIDE> {
     /// Whether no result is infinite or NaN.
     type Output = bool;
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) -> bool {
         // SAFETY: the caller's promise.
-        unsafe { self.0.each::<S, DILATED, SIDE>() }
+        unsafe { self.0.each::<S, APART, SIDE>() }
     }
 }
 
 impl<T: Float> Outputs<'_, T> {
     #[inline(always)]
-    unsafe fn each<S: Simd<T = T>, const DILATED: bool, const SIDE: usize>(self) -> bool {
-        let (t, steps) = (self.tiles, steps::<DILATED>(self.tiles));
-        let (step_down, step_right) = steps;
-        let lines = t.output_rows(&self.rows).len();
+    unsafe fn each<S: Simd<T = T>, const APART: bool, const SIDE: usize>(self) -> bool {
+        let (t, [apart, step]) = (self.tiles, steps::<APART>(self.tiles, false));
+        let (lines, columns) = (t.output_rows(&self.rows).len(), t.right.output);
         assert!(self.block.is_multiple_of(S::N) && self.bias.len() == self.block);
-        assert!(self.results.len() >= lines * t.out_w * self.block);
+        assert!(self.results.len() >= lines * columns * self.block);
+        // Where the first place is, and how many there are; the first of a phase may be before the first pixel.
+        let (above, rows) = t.down.written(self.rows.start, self.phases[0], lines);
+        let (before, places) = t.right.written(0, self.phases[1], columns);
+        // In elements, from a pixel of a tile to those below it and to the right.
+        let (below, beside) = (apart.0 * step.0 * columns * self.block, apart.1 * step.1 * self.block);
         let results = self.results.as_mut_ptr();
         // SAFETY: the set is enabled here.
         let mut odd = unsafe { S::zero() };
-        for (down, tile) in (0..self.rows.len()).flat_map(|d| (0..t.columns).map(move |c| (d, c))) {
-            let ((top, left), (high, wide)) = t.inside((down, tile), lines, steps, SIDE);
+        for (down, tile) in (0..self.rows.len()).flat_map(|d| (0..t.right.tiles).map(move |c| (d, c))) {
+            let ((top, left), (high, wide)) = Tiles::inside((down, tile), (rows, places), apart, SIDE);
+            let (line, column) = ((top * step.0) as isize + above, (left * step.1) as isize + before);
+            let (missing_above, missing_before) = (APART && line < 0, APART && column < 0);
+            let start = (line * columns as isize + column) * self.block as isize;
             for vector in (0..self.block).step_by(S::N) {
                 // SAFETY: the caller has the tiles; rows and columns beyond the result are not written.
                 unsafe {
-                    let from = self.from.add((down * t.columns + tile) * self.block + vector);
+                    let from = self.from.add((down * t.right.tiles + tile) * self.block + vector);
                     let bias = S::load(self.bias.as_ptr().add(vector));
                     let mut half = [[S::zero(); 6]; SIDE];
                     for s in 0..6 {
@@ -330,15 +364,15 @@ impl<T: Float> Outputs<'_, T> {
                     }
                     for p in 0..SIDE {
                         let y = output::<S, SIDE>(half[p]);
-                        if p < high {
-                            let line = results.add(((top + p * step_down) * t.out_w + left) * self.block + vector);
+                        if p < high && !(p == 0 && missing_above) {
+                            let line = results.wrapping_offset(start).wrapping_add(p * below + vector);
                             for q in 0..SIDE {
-                                if q < wide {
+                                if q < wide && !(q == 0 && missing_before) {
                                     let y = S::add(y[q], bias);
                                     // Nothing but infinity and NaN makes NaN of zero.
                                     odd = S::fma(y, S::zero(), odd);
                                     let y = if self.relu { S::relu(y) } else { y };
-                                    S::store(line.add(q * step_right * self.block), y);
+                                    S::store(line.wrapping_add(q * beside), y);
                                 }
                             }
                         }
@@ -364,34 +398,33 @@ pub(super) struct Gradients<'a, T> {
     pub(super) plane: usize,
 }
 
-impl<T: Float, const DILATED: bool, const SIDE: usize> SimdBody<T> for Steps<Gradients<'_, T>, DILATED, SIDE> {
+impl<T: Float, const APART: bool, const SIDE: usize> SimdBody<T> for Steps<Gradients<'_, T>, APART, SIDE> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         // SAFETY: the caller's promise.
-        unsafe { self.0.each::<S, DILATED, SIDE>() }
+        unsafe { self.0.each::<S, APART, SIDE>() }
     }
 }
 
 impl<T: Float> Gradients<'_, T> {
     #[inline(always)]
-    unsafe fn each<S: Simd<T = T>, const DILATED: bool, const SIDE: usize>(self) {
-        let (t, steps) = (self.tiles, steps::<DILATED>(self.tiles));
-        let (step_down, step_right) = steps;
-        let lines = t.output_rows(&self.rows).len();
-        assert!(self.channels.is_multiple_of(S::N) && self.pixels.len() >= lines * t.out_w * self.channels);
-        for (down, tile) in (0..self.rows.len()).flat_map(|d| (0..t.columns).map(move |c| (d, c))) {
-            let ((top, left), (high, wide)) = t.inside((down, tile), lines, steps, SIDE);
+    unsafe fn each<S: Simd<T = T>, const APART: bool, const SIDE: usize>(self) {
+        let (t, [apart, _]) = (self.tiles, steps::<APART>(self.tiles, false));
+        let (lines, columns) = (t.output_rows(&self.rows).len(), t.right.output);
+        assert!(self.channels.is_multiple_of(S::N) && self.pixels.len() >= lines * columns * self.channels);
+        for (down, tile) in (0..self.rows.len()).flat_map(|d| (0..t.right.tiles).map(move |c| (d, c))) {
+            let ((top, left), (high, wide)) = Tiles::inside((down, tile), (lines, columns), apart, SIDE);
             for vector in (0..self.channels).step_by(S::N) {
                 // SAFETY: rows and columns beyond the result are not read, and the caller has room for the tiles.
                 unsafe {
-                    let to = self.to.add((down * t.columns + tile) * self.row + vector);
+                    let to = self.to.add((down * t.right.tiles + tile) * self.row + vector);
                     let mut half = [[S::zero(); SIDE]; 6];
                     for q in 0..SIDE {
                         let mut y = [S::zero(); SIDE];
                         for p in 0..SIDE {
                             if p < high && q < wide {
-                                let pixel = (top + p * step_down) * t.out_w + left + q * step_right;
+                                let pixel = (top + p * apart.0) * columns + left + q * apart.1;
                                 y[p] = S::load(self.pixels.as_ptr().add(pixel * self.channels + vector));
                             }
                         }
@@ -412,11 +445,12 @@ impl<T: Float> Gradients<'_, T> {
     }
 }
 
-/// The weights of one input channel with a block of outputs.
+/// The weights of one input channel with a block of outputs, for a pair of pieces.
 pub(super) struct Kernels<'a, T> {
-    /// `[row][column][output]`.
+    /// Of each element of the pieces the place in the kernel.
+    pub(super) elements: &'a [i64],
+    /// `[row][column][output]` of the whole kernel, and a row of zeros.
     pub(super) from: &'a [T],
-    pub(super) turned: bool,
     pub(super) to: *mut T,
     pub(super) plane: usize,
     pub(super) block: usize,
@@ -427,7 +461,9 @@ impl<T: Float, const SIDE: usize> SimdBody<T> for Sized<Kernels<'_, T>, SIDE> {
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         let t = self.0;
-        assert!(t.block.is_multiple_of(S::N) && t.from.len() == SIDE * SIDE * t.block);
+        let rows = t.from.len() / t.block;
+        assert!(t.block.is_multiple_of(S::N) && t.elements.len() == SIDE * SIDE);
+        assert!(t.elements.iter().all(|&place| (place as usize) < rows));
         for vector in (0..t.block).step_by(S::N) {
             // SAFETY: the rows of a block are there, and the caller has room for the planes.
             unsafe {
@@ -435,8 +471,8 @@ impl<T: Float, const SIDE: usize> SimdBody<T> for Sized<Kernels<'_, T>, SIDE> {
                 for s in 0..SIDE {
                     let mut g = [S::zero(); SIDE];
                     for r in 0..SIDE {
-                        let at = if t.turned { SIDE * SIDE - 1 - SIDE * r - s } else { SIDE * r + s };
-                        g[r] = S::load(t.from.as_ptr().add(at * t.block + vector));
+                        let place = t.elements[SIDE * r + s] as usize;
+                        g[r] = S::load(t.from.as_ptr().add(place * t.block + vector));
                     }
                     let u = weight::<S, SIDE>(g);
                     for r in 0..6 {

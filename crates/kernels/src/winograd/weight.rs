@@ -8,9 +8,11 @@
 // Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
 #![allow(clippy::needless_range_loop)]
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Group, PLANES, Tiles, Transformer, Transforms, pitch, transform};
+use super::tiles::{Group, Tiles};
+use super::{PLANES, Pass, Transformer, Transforms, cheapest, pitch, transform};
 use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
 use crate::conv_parts::lanes;
@@ -35,106 +37,164 @@ const fn rows_for(registers: usize) -> usize {
     if registers == 32 { 8 } else { 4 }
 }
 
+/// Bytes of the sums of pieces that are taken together, if it is more than one.
+const SHARE: usize = 5 << 18;
+
+/// The pieces that are taken together, in whole runs of blocks, and how often that is.
+pub(super) fn shares(t: &Tiles, lanes: usize) -> (usize, usize) {
+    let bytes = |pieces: usize| PLANES * 4 * t.channels(pieces, lanes) * t.k.next_multiple_of(lanes);
+    let (blocks, all) = (t.right.blocks, t.pieces().0);
+    let fits = (1..=all / blocks).rev().find(|runs| bytes(runs * blocks) <= SHARE).unwrap_or(1);
+    let shares = (all / blocks).div_ceil(fits);
+    ((all / blocks).div_ceil(shares) * blocks, shares)
+}
+
 /// [`crate::conv::conv2d_weight`] where it [`pays`](super::pays). Gives whether the result is finite.
 pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) -> bool {
     let lanes = lanes::<T>(isa);
-    let (channels, outputs) = (g.in_channels.next_multiple_of(lanes), g.out_channels.next_multiple_of(lanes));
-    let t = Tiles::forward(g, channels + outputs);
-    assert_eq!(x.len(), t.batch * t.c * t.h * t.w, "the input has its size");
-    assert_eq!(gy.len(), t.batch * t.k * t.out_h * t.out_w, "the gradient has the size of the result");
+    let outputs = g.out_channels.next_multiple_of(lanes);
+    let t = Tiles::new(g, false, cheapest(g, Pass::Weight, lanes).0, lanes);
+    let (at_once, all) = (shares(&t, lanes).0, t.pieces().0);
+    let channels = t.channels(at_once, lanes);
+    let t = t.grouped(channels + outputs);
+    assert_eq!(x.len(), t.batch * t.c * t.planes().0, "the input has its size");
+    assert_eq!(gy.len(), t.batch * t.k * t.planes().1, "the gradient has the size of the result");
     let plane = pitch::<T>(outputs * channels);
     let bytes = PLANES * plane * size_of::<T>();
     let far = bytes > near(isa);
-    let most = (t.batch * t.rows * t.columns / PARTS.2).max(2);
+    let most = (t.batch * t.down.tiles * t.right.tiles / PARTS.2).max(2);
     let parts = if far { 1 } else { (PARTS.0 / bytes).min(PARTS.1).min(most).min(t.groups()) };
     let mut sums = Buffer::unfilled(parts * PLANES * plane);
-    if far {
-        by_planes(isa, &t, x, gy, sums.make_mut(), plane);
-    } else {
-        by_groups(isa, &t, x, gy, sums.make_mut(), plane);
+    let (elements, odd) = (t.elements(), AtomicBool::new(false));
+    for first in (0..all).step_by(at_once) {
+        let pieces = first..all.min(first + at_once);
+        let share = Share { t: &t, elements: &elements, pieces, channels, outputs, plane };
+        if far {
+            share.by_planes(isa, x, gy, sums.make_mut());
+        } else {
+            share.by_groups(isa, x, gy, sums.make_mut());
+        }
+        par::for_each_chunk(gw, t.taps() * t.c, 200 * channels * parts, |k, gw| {
+            share.write(isa, &sums, parts, k, gw);
+            // Nothing but infinity and NaN makes NaN of zero.
+            let last = share.pieces.end == all;
+            if last && gw.iter().fold(T::ZERO, |sum, &v| sum + v * T::ZERO).nan() {
+                odd.store(true, Ordering::Relaxed);
+            }
+        });
     }
-    let (sums, odd, taps) = (&sums, AtomicBool::new(false), t.kernel() * t.kernel());
-    par::for_each_chunk(gw, taps * t.c, 200 * t.c * parts, |k, gw| {
-        let mut kernels = Buffer::unfilled(taps * channels);
+    !odd.into_inner()
+}
+
+/// Some of the pieces, with their sums of one plane, `[output][piece and input]`.
+struct Share<'a> {
+    t: &'a Tiles,
+    /// Those of the tiles.
+    elements: &'a [i64],
+    pieces: Range<usize>,
+    /// Channels and outputs in whole vectors.
+    channels: usize,
+    outputs: usize,
+    plane: usize,
+}
+
+impl Share<'_> {
+    /// Sums in parts of groups, each of which a thread transforms and adds at once.
+    fn by_groups<T: Float>(&self, isa: Isa, x: &[T], gy: &[T], sums: &mut [T]) {
+        let (t, channels, outputs, plane) = (self.t, self.channels, self.outputs, self.plane);
+        let (groups, parts) = (t.groups(), sums.len() / (PLANES * plane));
+        let work = (t.batch * t.down.tiles * t.right.tiles).saturating_mul(2 * PLANES * channels * t.k) / parts;
+        par::for_each_chunk(sums, PLANES * plane, work, |part, sums| {
+            let mut inputs = Transformed::new(t.most().1, channels);
+            let mut gradients = Transformed::new(t.most().1, outputs);
+            let (mut transformer, mut pixels) = (Transformer::new(isa, t), pixels(t, outputs));
+            for (first, i) in (part * groups / parts..(part + 1) * groups / parts).enumerate() {
+                let group = t.group(i);
+                let (to_inputs, to_gradients) = (inputs.start(), gradients.start());
+                // SAFETY: both have room for the most tiles of a group.
+                unsafe {
+                    transformer.run(isa, t, &group, self.pieces.clone(), x, inputs.at(to_inputs, 0));
+                    transform_gradients(isa, t, &group, gy, pixels.make_mut(), gradients.at(to_gradients, 0));
+                }
+                let tiles = group.images.len() * group.rows.len() * t.right.tiles;
+                for (p, to) in sums.chunks_exact_mut(plane).enumerate() {
+                    add_plane(isa, (&gradients, &inputs), p, tiles, first > 0, to);
+                }
+            }
+        });
+    }
+
+    /// Sums in rounds of groups: all threads transform them, then each takes some planes, in which the sums of a tile of outputs and
+    /// inputs stay in registers over all of the round.
+    fn by_planes<T: Float>(&self, isa: Isa, x: &[T], gy: &[T], sums: &mut [T]) {
+        let (t, channels, outputs, plane) = (self.t, self.channels, self.outputs, self.plane);
+        let wanted = (ROUND.0 / (PLANES * size_of::<T>() * (channels + outputs))).max(ROUND.1);
+        let (groups, at_once) = (t.groups(), (wanted / t.most().1).clamp(1, t.groups()));
+        let mut inputs = Transformed::new(at_once * t.most().1, channels);
+        let mut gradients = Transformed::new(at_once * t.most().1, outputs);
+        // Tiles before a group.
+        let before = |i: usize| match i {
+            i if i == groups => t.batch * t.down.tiles * t.right.tiles,
+            i => (t.group(i).images.start * t.down.tiles + t.group(i).rows.start) * t.right.tiles,
+        };
+        for first in (0..groups).step_by(at_once) {
+            let (start, end) = (before(first), before(groups.min(first + at_once)));
+            let (to_inputs, to_gradients) = (Shared(inputs.start()), Shared(gradients.start()));
+            let work = 36 * 16 * t.most().1 * (channels + outputs);
+            par::for_each_range(groups.min(first + at_once) - first, work, |range| {
+                let (mut transformer, mut pixels) = (Transformer::new(isa, t), pixels(t, outputs));
+                for i in first + range.start..first + range.end {
+                    let group = t.group(i);
+                    // SAFETY: there is room for as many groups, and each has its own tiles.
+                    unsafe {
+                        transformer.run(
+                            isa,
+                            t,
+                            &group,
+                            self.pieces.clone(),
+                            x,
+                            inputs.at(to_inputs.get(), before(i) - start),
+                        );
+                        let to = gradients.at(to_gradients.get(), before(i) - start);
+                        transform_gradients(isa, t, &group, gy, pixels.make_mut(), to);
+                    }
+                }
+            });
+            par::for_each_chunk(sums, plane, (2 * (end - start) * channels).saturating_mul(t.k), |p, to| {
+                add_plane(isa, (&gradients, &inputs), p, end - start, first > 0, to);
+            });
+        }
+    }
+
+    /// Turns the sums of all parts for an output back to weights.
+    fn write<T: Float>(&self, isa: Isa, sums: &Buffer<T>, parts: usize, k: usize, gw: &mut [T]) {
+        let (t, channels, small, taps) = (self.t, self.channels, self.t.small(), self.t.taps());
+        let mut kernels = Buffer::unfilled(small * small * channels);
         let body = transform::KernelGradients {
             // SAFETY: row k of the first plane.
             from: unsafe { sums.as_ptr().add(k * channels) },
-            plane,
+            plane: self.plane,
             parts,
-            part: PLANES * plane,
+            part: PLANES * self.plane,
             to: kernels.make_mut(),
             channels,
         };
         // SAFETY: the set comes from detection, and all parts have all planes.
-        unsafe { transform::run_kernels(isa, &t, body) };
-        transpose(isa, (taps, t.c), &kernels, channels, gw, taps);
-        // Nothing but infinity and NaN makes NaN of zero.
-        if gw.iter().fold(T::ZERO, |sum, &v| sum + v * T::ZERO).nan() {
-            odd.store(true, Ordering::Relaxed);
+        unsafe { transform::run_kernels(isa, t, body) };
+        if (t.pieces().0, taps) == (1, small * small) {
+            return transpose(isa, (taps, t.c), &kernels, channels, gw, taps);
         }
-    });
-    !odd.into_inner()
-}
-
-/// Sums in parts of groups, each of which a thread transforms and adds at once.
-fn by_groups<T: Float>(isa: Isa, t: &Tiles, x: &[T], gy: &[T], sums: &mut [T], plane: usize) {
-    let lanes = lanes::<T>(isa);
-    let (channels, outputs) = (t.c.next_multiple_of(lanes), t.k.next_multiple_of(lanes));
-    let (groups, parts) = (t.groups(), sums.len() / (PLANES * plane));
-    let work = (t.batch * t.rows * t.columns).saturating_mul(2 * PLANES * t.c * t.k) / parts;
-    par::for_each_chunk(sums, PLANES * plane, work, |part, sums| {
-        let mut inputs = Transformed::new(t.most(), channels);
-        let mut gradients = Transformed::new(t.most(), outputs);
-        let (mut transformer, mut pixels) = (Transformer::new(isa, t), pixels(t, outputs));
-        for (first, i) in (part * groups / parts..(part + 1) * groups / parts).enumerate() {
-            let group = t.group(i);
-            let (to_inputs, to_gradients) = (inputs.start(), gradients.start());
-            // SAFETY: both have room for the most tiles of a group.
-            unsafe {
-                transformer.run(isa, t, &group, x, inputs.at(to_inputs, 0));
-                transform_gradients(isa, t, &group, gy, pixels.make_mut(), gradients.at(to_gradients, 0));
-            }
-            let tiles = group.images.len() * group.rows.len() * t.columns;
-            for (p, to) in sums.chunks_exact_mut(plane).enumerate() {
-                add_plane(isa, (&gradients, &inputs), p, tiles, first > 0, to);
-            }
-        }
-    });
-}
-
-/// Sums in rounds of groups: all threads transform them, then each takes some planes, in which the sums of a tile of outputs and
-/// inputs stay in registers over all of the round.
-fn by_planes<T: Float>(isa: Isa, t: &Tiles, x: &[T], gy: &[T], sums: &mut [T], plane: usize) {
-    let lanes = lanes::<T>(isa);
-    let (channels, outputs) = (t.c.next_multiple_of(lanes), t.k.next_multiple_of(lanes));
-    let wanted = (ROUND.0 / (PLANES * size_of::<T>() * (channels + outputs))).max(ROUND.1);
-    let (groups, at_once) = (t.groups(), (wanted / t.most()).clamp(1, t.groups()));
-    let mut inputs = Transformed::new(at_once * t.most(), channels);
-    let mut gradients = Transformed::new(at_once * t.most(), outputs);
-    // Tiles before a group.
-    let before = |i: usize| match i {
-        i if i == groups => t.batch * t.rows * t.columns,
-        i => (t.group(i).images.start * t.rows + t.group(i).rows.start) * t.columns,
-    };
-    for first in (0..groups).step_by(at_once) {
-        let (start, end) = (before(first), before(groups.min(first + at_once)));
-        let (to_inputs, to_gradients) = (Shared(inputs.start()), Shared(gradients.start()));
-        let work = 36 * 16 * t.most() * (channels + outputs);
-        par::for_each_range(groups.min(first + at_once) - first, work, |range| {
-            let (mut transformer, mut pixels) = (Transformer::new(isa, t), pixels(t, outputs));
-            for i in first + range.start..first + range.end {
-                let group = t.group(i);
-                // SAFETY: there is room for as many groups, and each has its own tiles.
-                unsafe {
-                    transformer.run(isa, t, &group, x, inputs.at(to_inputs.get(), before(i) - start));
-                    let to = gradients.at(to_gradients.get(), before(i) - start);
-                    transform_gradients(isa, t, &group, gy, pixels.make_mut(), to);
+        for (i, piece) in self.pieces.clone().enumerate() {
+            for at in 0..small * small {
+                let element = self.elements[piece * small * small + at] as usize;
+                if element < taps {
+                    let from = &kernels[at * channels + i * t.slot..][..t.c];
+                    for (to, &v) in gw[element..].iter_mut().step_by(taps).zip(from) {
+                        *to = v;
+                    }
                 }
             }
-        });
-        par::for_each_chunk(sums, plane, (2 * (end - start) * t.c).saturating_mul(t.k), |p, to| {
-            add_plane(isa, (&gradients, &inputs), p, end - start, first > 0, to);
-        });
+        }
     }
 }
 
@@ -172,7 +232,7 @@ impl<T: Float> Transformed<T> {
 
 /// Rows of gradients, channels last.
 fn pixels<T: Float>(t: &Tiles, outputs: usize) -> Buffer<T> {
-    Buffer::zeroed(t.most_rows() * t.out_w * outputs)
+    Buffer::zeroed(t.most_pixels().1 * outputs)
 }
 
 /// Transforms the gradients of a group.
@@ -189,17 +249,17 @@ unsafe fn transform_gradients<T: Float>(
 ) {
     let rows = t.output_rows(&group.rows);
     let channels = t.k.next_multiple_of(lanes::<T>(isa));
-    let (image, plane) = (t.k * t.out_h * t.out_w, t.out_h * t.out_w);
+    let (image, plane) = (t.k * t.planes().1, t.planes().1);
     for (i, n) in group.images.clone().enumerate() {
-        let from = &gy[n * image..][..image][rows.start * t.out_w..];
-        transpose(isa, (t.k, rows.len() * t.out_w), from, plane, pixels, channels);
+        let from = &gy[n * image..][..image][rows.start * t.right.output..];
+        transpose(isa, (t.k, rows.len() * t.right.output), from, plane, pixels, channels);
         let body = transform::Gradients {
             tiles: t,
             rows: group.rows.clone(),
             pixels,
             channels,
             // SAFETY: the tiles of an image follow those of the images before it.
-            to: unsafe { to.to.add(i * group.rows.len() * t.columns * to.row) },
+            to: unsafe { to.to.add(i * group.rows.len() * t.right.tiles * to.row) },
             row: to.row,
             plane: to.plane,
         };
