@@ -9,12 +9,12 @@
 //! neighbouring pixels (`planes`). Forward and backward-data are one routine over such planes (`conv_direct`), since the
 //! gradient by the input is a convolution of the padded gradient; backward-weights has vectors of output channels
 //! (`conv_weight_channels`) or of input channels (`conv_weight_inputs`), or for few of both a dot product for each weight
-//! (`conv_weight`). 1x1 kernels with stride 1 are matrix products (`conv_pointwise` with few registers). Kernels of 3x3 and more with
-//! enough channels need a quarter or a third of the multiplications in single precision (`winograd`), depthwise kernels take a plane at
-//! a time, or as many as a vector has elements (`conv_depthwise`), sizes for which it costs less take vectors of channels
-//! (`conv_channels`, `conv_cost`), backward-data also those or a matrix product whose results are added up
-//! (`conv_input_channels`, `conv_input_columns`, `conv_input_cost`), small images of which a kernel sees little a tile for the same
-//! position of several (`conv_positions`), and problems of a few rows skip all preparation (`conv_clipped`). Vectors of channels are
+//! (`conv_weight`), whichever costs less (`conv_weight_cost`). 1x1 kernels with stride 1 are matrix products (`conv_pointwise` with few
+//! registers). Kernels of 3x3 and more with enough channels need a quarter or a third of the multiplications in single precision
+//! (`winograd`), depthwise kernels take a plane at a time, or as many as a vector has elements (`conv_depthwise`), sizes for which it
+//! costs less take vectors of channels (`conv_channels`, `conv_cost`), backward-data also those or a matrix product whose results are
+//! added up (`conv_input_channels`, `conv_input_columns`, `conv_input_cost`), small images of which a kernel sees little a tile for the
+//! same position of several (`conv_positions`), and problems of a few rows skip all preparation (`conv_clipped`). Vectors of channels are
 //! there in single precision only: double precision checks gradients.
 
 use crate::conv_positions::Positions;
@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::{
     conv_channels, conv_clipped, conv_cost, conv_depthwise, conv_direct, conv_input_channels, conv_input_columns,
-    conv_input_cost, conv_pointwise, conv_weight, conv_weight_channels, conv_weight_inputs, winograd,
+    conv_input_cost, conv_pointwise, conv_weight, conv_weight_channels, conv_weight_cost, conv_weight_inputs, winograd,
 };
 
 /// The sizes of a two-dimensional convolution.
@@ -393,14 +393,7 @@ fn conv2d_weight_of<T: Float>(geometry: &ConvGeometry, x: &[T], gy: &[T], gw: &m
     let some = geometry.check("conv2d_weight", x.len(), gw.len(), gy.len());
     let isa = isa::isa_of::<T>();
     let way = match if some { way::<T>(geometry, Pass::Weight) } else { Way::Clipped } {
-        Way::Tiled if const { size_of::<T>() == 4 } => {
-            let channels = conv_weight_channels::pays::<T>(isa, geometry);
-            match (conv_weight_inputs::pays::<T>(isa, geometry, channels), channels) {
-                (true, _) => Way::Inputs,
-                (_, true) => Way::Channels,
-                _ => Way::Tiled,
-            }
-        }
+        Way::Tiled => conv_weight_cost::way::<T>(isa, geometry),
         way => way,
     };
     weight(geometry, x, gy, gw, way, isa);

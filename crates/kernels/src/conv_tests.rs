@@ -292,6 +292,10 @@ fn weights_by_vectors_of_channels_agree_with_the_twin_on_each_set() {
     // Bands of input rows that are transposed one by one, and small images that are together.
     all.push(square([2, 40, 64, 64], 3, 3, 1, 1, 1));
     all.push(square([37, 40, 5, 6], 6, 3, 3, 1, 2));
+    // Rows between those of the taps that are left out, with padding above and below and a hole in the kernel.
+    all.push(square([5, 20, 13, 9], 3, 1, 2, 0, 1));
+    all.push(square([2, 33, 64, 40], 5, 2, 4, 3, 1));
+    all.push(geometry([2, 18, 31, 12], 4, (2, 2), (4, 3), (5, 2, 1, 0), (2, 2), 2));
     // Rows of large images that are skipped.
     all.push(square([3, 40, 63, 61], 12, 1, 3, 0, 1));
     for g in &all {

@@ -41,13 +41,6 @@ pub(crate) fn height(isa: Isa, taps: usize) -> usize {
     all.min_by_key(|&h| taps.div_ceil(h) * (h + 1)).unwrap_or(1)
 }
 
-/// Whether this has fewer empty places than dot products along rows of pixels, which reach 0.75 of its speed when full.
-pub(crate) fn pays<T: Float>(isa: Isa, g: &ConvGeometry) -> bool {
-    let used = |n: usize, unit: usize| n as f64 / n.next_multiple_of(unit) as f64;
-    let (taps, full) = (g.group_in() * g.kernel_h * g.kernel_w, lanes::<T>(isa));
-    used(g.group_out(), full) * used(taps, height(isa, taps)) > 0.75 * used(g.out_w, full)
-}
-
 /// How the padded images lie.
 struct Source<'a, T> {
     planes: &'a Planes,

@@ -16,13 +16,6 @@ use crate::par::{self, Shared};
 use crate::transpose::{transpose, transpose_to};
 use std::ops::Range;
 
-/// Bringing a vector of an operand into the order of channels, in products of two vectors.
-const TRANSPOSED: f64 = 8.0;
-/// Copying a vector of an image into planes.
-const COPIED: f64 = 16.0;
-/// What a product costs if there is one vector of channels, and in dot tiles.
-const SINGLE: f64 = 1.2;
-const DOTS: f64 = 1.4;
 /// Bytes of the input that are transposed at a time.
 const INPUT_BYTES: usize = 128 << 10;
 
@@ -49,7 +42,8 @@ impl Pieces {
         let items = g.groups * blocks;
         let wanted = ITEMS.min(g.work().saturating_mul(g.batch) / ITEM_WORK).div_ceil(items).max(1);
         let rows = INPUT_BYTES / size_of::<T>() / (g.in_w * block);
-        let lines = rows.saturating_sub((g.kernel_h - 1) * g.dilation.0 + 1) / g.stride.0 + 1;
+        let high = (g.kernel_h - 1) * g.dilation.0 + 1;
+        let lines = rows.saturating_sub(high) / pitch(g) + 1;
         let bands = g.out_h.div_ceil(lines).max(wanted.div_ceil(g.batch)).min(g.out_h);
         let height = height(isa, g.group_out());
         let outputs = g.group_out().next_multiple_of(height);
@@ -64,28 +58,9 @@ impl Pieces {
     }
 }
 
-/// Whether this costs less than `conv_weight_channels`, or if `channels` is false, `conv_weight`. The figures were fitted to the times of
-/// 126 random convolutions on Zen 5 with AVX-512; what they choose there took 1 % more than the fastest way in the geometric mean.
-pub(crate) fn pays<T: Float>(isa: Isa, g: &ConvGeometry, channels: bool) -> bool {
-    let (inputs, outputs, full) = (g.group_in(), g.group_out(), lanes::<T>(isa));
-    let (kernel, out) = (g.kernel_h * g.kernel_w, g.out_h * g.out_w);
-    // A single vector of channels is short of loads.
-    let tiles = |wide: usize, high: usize| {
-        let one = if wide <= full { SINGLE } else { 1.0 };
-        one * (out * wide.div_ceil(full)) as f64 * high.next_multiple_of(height(isa, high)) as f64
-    };
-    let image = (inputs * (g.in_h * g.in_w).div_ceil(full)) as f64;
-    let padded = g.padding != (0, 0, 0, 0);
-    let others = if channels {
-        let copied = if padded { COPIED * image } else { 0.0 };
-        tiles(outputs, inputs * kernel) + TRANSPOSED * (outputs * out.div_ceil(full)) as f64 + copied
-    } else {
-        let copied = if padded || g.stride != (1, 1) { COPIED * image } else { 0.0 };
-        // A single row loads each vector for one product.
-        let rows = DOTS * outputs as f64 + if outputs == 1 { 1.0 } else { 0.0 };
-        rows * (inputs * kernel) as f64 * (g.out_h * g.out_w.div_ceil(full)) as f64 + copied
-    };
-    kernel as f64 * tiles(inputs, outputs) + TRANSPOSED * image < others
+/// How many rows a row of outputs is from that below it in what is transposed: rows that no tap sees are left out.
+pub(crate) fn pitch(g: &ConvGeometry) -> usize {
+    g.stride.0.min((g.kernel_h - 1) * g.dilation.0 + 1)
 }
 
 /// The outputs of some that see the image by a tap, and the first pixel that they see.
@@ -125,13 +100,13 @@ fn sum<T: Float>(
     let full = lanes::<T>(isa);
     let channels = pieces.channels(g, item);
     let block = channels.len().next_multiple_of(full);
-    let (out, plane, reach) = (g.out_h * g.out_w, g.in_h * g.in_w, (g.kernel_h - 1) * g.dilation.0);
+    let (out, plane, reach, pitch) = (g.out_h * g.out_w, g.in_h * g.in_w, (g.kernel_h - 1) * g.dilation.0, pitch(g));
     // The rows of the largest band; of several images if they are small.
     let lines = g.out_h.div_ceil(pieces.bands);
-    let turned_image = ((lines - 1) * g.stride.0 + reach + 1).min(g.in_h) * g.in_w * block;
+    let turned_image = ((lines - 1) * pitch + reach + 1) * g.in_w * block;
     let together = if pieces.bands > 1 { 1 } else { INPUT_BYTES / size_of::<T>() / turned_image };
     let together = together.clamp(1, units.len());
-    let mut turned = Buffer::zeroed(together * turned_image);
+    let mut turned = if channels.len() == block { Buffer::unfilled } else { Buffer::zeroed }(together * turned_image);
     let turned = turned.make_mut();
     // The last tile is filled up with the last channel.
     let first_output = item / pieces.blocks * g.group_out();
@@ -144,15 +119,24 @@ fn sum<T: Float>(
         let count = together.min(units.end - first);
         let (image, band) = (first / pieces.bands, first % pieces.bands);
         let lines = band * g.out_h / pieces.bands..(band + 1) * g.out_h / pieces.bands;
-        let top = (lines.start * g.stride.0).saturating_sub(g.padding.0).min(g.in_h);
-        let bottom = ((lines.end - 1) * g.stride.0 + reach + 1).saturating_sub(g.padding.0).clamp(top, g.in_h);
+        // Rows that follow each other are transposed at once: those of all lines, or of each line if some between are left out.
+        let at_once = if pitch < g.stride.0 { 1 } else { lines.len() };
         for (i, to) in turned.chunks_exact_mut(turned_image).take(count).enumerate() {
-            let from = &x[((image + i) * g.in_channels + channels.start) * plane + top * g.in_w..];
-            transpose(isa, (channels.len(), (bottom - top) * g.in_w), from, plane, to, block);
+            let image = &x[((image + i) * g.in_channels + channels.start) * plane..];
+            for line in lines.clone().step_by(at_once) {
+                let first = line * g.stride.0;
+                let end = (first + (at_once - 1) * g.stride.0 + reach + 1).saturating_sub(g.padding.0).min(g.in_h);
+                let top = first.saturating_sub(g.padding.0);
+                if top >= end {
+                    continue;
+                }
+                let to = &mut to[((line - lines.start) * pitch + top + g.padding.0 - first) * g.in_w * block..];
+                transpose(isa, (channels.len(), (end - top) * g.in_w), &image[top * g.in_w..], plane, to, block);
+            }
         }
         for (tap, sums) in sums.chunks_exact_mut(pieces.outputs * pieces.block).enumerate() {
             let (down, right) = (tap / g.kernel_w * g.dilation.0, tap % g.kernel_w * g.dilation.1);
-            let (rows, row) = seen(&lines, g.stride.0, down, g.padding.0, g.in_h);
+            let rows = seen(&lines, g.stride.0, down, g.padding.0, g.in_h).0;
             let (columns, column) = seen(&(0..g.out_w), g.stride.1, right, g.padding.2, g.in_w);
             if rows.is_empty() || columns.is_empty() {
                 continue;
@@ -164,9 +148,9 @@ fn sum<T: Float>(
                 step: 1,
                 ahead: 0,
                 size: (count, rows.len(), columns.len()),
-                g: turned[((row - top) * g.in_w + column) * block..].as_ptr(),
+                g: turned[(((rows.start - lines.start) * pitch + down) * g.in_w + column) * block..].as_ptr(),
                 g_image: turned_image,
-                g_line: g.stride.0 * g.in_w * block,
+                g_line: pitch * g.in_w * block,
                 g_step: g.stride.1 * block,
                 taps: &offsets,
                 height: pieces.height,
