@@ -1,7 +1,8 @@
 //! What the direct ways of backward-data cost, so that the cheapest one is taken.
 //!
 //! The unit is a multiply-add of two vectors. Of 150 convolutions, most of them random, timed each way on Zen 5 with AVX-512, what is
-//! chosen takes 3 % more than the fastest way in the geometric mean. Of 267 random ones on Zen 3 with AVX2 it takes 4 % more.
+//! chosen takes 3 % more than the fastest way in the geometric mean. Of 423 random ones on Zen 3 with AVX2, 375 of them with strides, it
+//! takes 3 % more.
 
 use crate::conv::{ConvGeometry, Way};
 use crate::conv_channels::{FEWEST, pointers};
@@ -30,8 +31,15 @@ const PIXEL: f64 = 4.0;
 /// Starting the pixels of a residue, and a tile of them in taps.
 const PIECE: f64 = 30.0;
 const TILE: f64 = 4.0;
-/// Vectors of channels with 16 registers: tiles are small either way, and vectors of pixels lose more by it.
+/// What a product costs with a single vector of channels, which is short of loads.
+const SINGLE: f64 = 1.35;
+/// Vectors of channels with 16 registers: tiles are small either way, and vectors of pixels lose more by it. What else is fitted
+/// anew for that set: [`SINGLE`], transposing a vector of results, and with strides adding a row of products, each vector of it,
+/// and each vector of the image.
 const FEW_REGISTERS: f64 = 0.8;
+const SINGLE_FEW: f64 = 1.8;
+const TRANSPOSED_FEW: f64 = 11.0;
+const ADDED_FEW: (f64, f64, f64) = (15.0, 25.0, 5.0);
 
 /// The way of a geometry with something to compute that is neither clipped nor depthwise.
 pub(crate) fn way<T>(isa: Isa, g: &ConvGeometry) -> Way {
@@ -46,7 +54,9 @@ pub(crate) fn way<T>(isa: Isa, g: &ConvGeometry) -> Way {
         let tile = pointers(isa, wide, 1, all);
         all.div_ceil(tile) as f64 * (tile as f64 * one + 1.0)
     };
-    let (mut pixels, mut channels) = (0.0, TRANSPOSED * groups * (vectors * g.in_h * g.in_w) as f64);
+    let few = isa == Isa::Avx2;
+    let (single, transposed) = if few { (SINGLE_FEW, TRANSPOSED_FEW) } else { (SINGLE, TRANSPOSED) };
+    let (mut pixels, mut channels) = (0.0, transposed * groups * (vectors * g.in_h * g.in_w) as f64);
     let met = |residue: usize, kernel: usize, dilation: usize, stride: usize| {
         (0..kernel).filter(|e| e * dilation % stride == residue).count()
     };
@@ -63,9 +73,8 @@ pub(crate) fn way<T>(isa: Isa, g: &ConvGeometry) -> Way {
                 pixels += groups * outer_f * (a.count * b.count) as f64 / full as f64 * SPREAD;
             }
             let all = FEWEST.max(a.count * b.count);
-            // A single vector of channels is short of loads.
             let products =
-                (vectors / 2) as f64 * tiles(true, 2.0, all) + (vectors % 2) as f64 * tiles(false, 1.35, all);
+                (vectors / 2) as f64 * tiles(true, 2.0, all) + (vectors % 2) as f64 * tiles(false, single, all);
             channels += groups * ((taps + TILE) * products + PIECE * vectors.div_ceil(2) as f64);
         }
     }
@@ -80,16 +89,17 @@ pub(crate) fn way<T>(isa: Isa, g: &ConvGeometry) -> Way {
     let lists = PIXEL * (g.in_h * g.in_w + inner * g.kernel_h * g.kernel_w) as f64;
     let channels =
         lists + whole(channels, WEIGHT.1 * groups * (vectors * full) as f64, 4 * g.groups * vectors.div_ceil(2));
-    let channels = if isa == Isa::Avx512 { channels } else { FEW_REGISTERS * channels };
+    let channels = if few { FEW_REGISTERS * channels } else { channels };
     let columns = if conv_input_columns::fits::<T>(isa, g) {
         let rows = outer * g.kernel_h * g.kernel_w;
         let product = (g.out_h * g.out_w).div_ceil(full) as f64 * (rows as f64 + ALONE * (rows % 2) as f64);
-        let row = if g.stride.1 == 1 {
-            ADDED[0].0 + ADDED[0].1 * g.out_w.div_ceil(full) as f64
-        } else {
-            ADDED[1].0 + ADDED[1].1 * g.out_w as f64
+        let across = g.out_w.div_ceil(full) as f64;
+        let (row, line) = match g.stride.1 {
+            1 => (ADDED[0].0 + ADDED[0].1 * across, COLUMNS.1),
+            _ if few => (ADDED_FEW.0 + ADDED_FEW.1 * across, COLUMNS.1 + ADDED_FEW.2 * g.in_w.div_ceil(full) as f64),
+            _ => (ADDED[1].0 + ADDED[1].1 * g.out_w as f64, COLUMNS.1),
         };
-        let added = (rows * g.out_h) as f64 * row + COLUMNS.1 * (outer * g.in_h) as f64;
+        let added = (rows * g.out_h) as f64 * row + line * (outer * g.in_h) as f64;
         images(8 * g.groups) * groups * (inner as f64 * product + added) + COLUMNS.0 * groups * (rows * inner) as f64
     } else {
         f64::INFINITY

@@ -227,6 +227,12 @@ fn gradients_by_channels_and_by_columns_agree_with_the_twin_on_each_set() {
     all.push(geometry([3, 17, 7, 5], 4, (4, 4), (3, 2), (1, 1, 1, 1), (1, 1), 1));
     all.push(geometry([1, 96, 30, 19], 8, (7, 1), (1, 1), (6, 6, 0, 0), (2, 2), 1));
     all.push(geometry([2, 20, 90, 64], 5, (2, 3), (2, 1), (0, 0, 1, 1), (1, 2), 1));
+    // Channels in several pieces; rows of two and of three residues, and of more than there are names for.
+    all.push(geometry([3, 60, 45, 50], 5, (1, 1), (2, 2), (0, 0, 0, 0), (1, 1), 1));
+    all.push(geometry([1, 66, 31, 38], 4, (1, 2), (3, 3), (0, 0, 1, 0), (1, 1), 2));
+    all.push(geometry([5, 5, 37, 61], 4, (3, 3), (3, 3), (1, 0, 2, 2), (1, 1), 1));
+    all.push(geometry([5, 3, 40, 83], 3, (5, 4), (2, 2), (1, 3, 0, 4), (1, 2), 1));
+    all.push(geometry([1, 2, 140, 80], 3, (2, 3), (66, 5), (1, 0, 0, 0), (1, 1), 1));
     for g in all.iter().filter(|g| g.sizes().is_some_and(|(x, w, y)| x > 0 && w > 0 && y > 0)) {
         let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
         let (w, gy) = (integers::<f32>(w_len, 2), integers::<f32>(y_len, 3));
