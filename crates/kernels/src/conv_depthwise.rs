@@ -1,7 +1,7 @@
 //! Depthwise convolution: each channel has a kernel of its own.
 //!
-//! Strides 1 and 2 with kernels of 3x3 or 5x5 have a way of their own, [`rows`], and so have kernels of one element, [`single`]; with
-//! other strides and with rows that fill vectors badly these hold a pixel of many planes, [`across`]; the rest goes through frames.
+//! Small square kernels have a way of their own, [`rows`], and so have kernels of one element, [`single`]; with other strides and with
+//! rows that fill vectors badly these hold a pixel of many planes, [`across`]; the rest goes through frames.
 //!
 //! The plain loop: `y[n, c, i, j] = sum over r, s of w[c, r, s] * x[n, c, i * stride + r * dilation - padding, ..]`.
 //!
@@ -250,7 +250,7 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
     if across::pays::<T>(isa, g, Pass::Forward) {
         return across::conv2d(isa, g, x, w, epilogue, y);
     }
-    if rows::fits::<T>(isa, g) {
+    if rows::fits::<T>(isa, g, Pass::Forward) {
         return rows::conv2d(isa, g, x, w, epilogue, y);
     }
     Plan::forward(g, g.kernel_h * g.kernel_w > MANY).run(isa, g.in_channels, x, w, epilogue, y);
@@ -264,7 +264,7 @@ pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
     if across::pays::<T>(isa, g, Pass::Input) {
         return across::conv2d_input(isa, g, w, gy, gx);
     }
-    if rows::fits::<T>(isa, g) {
+    if rows::fits::<T>(isa, g, Pass::Input) {
         return rows::conv2d_input(isa, g, w, gy, gx);
     }
     Plan::backward(g).run(isa, g.in_channels, gy, w, Epilogue::NONE, gx);
@@ -278,7 +278,7 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
     if across::pays::<T>(isa, g, Pass::Weight) {
         return across::weights::conv2d_weight(isa, g, x, gy, gw);
     }
-    if rows::fits::<T>(isa, g) {
+    if rows::fits::<T>(isa, g, Pass::Weight) {
         return rows::conv2d_weight(isa, g, x, gy, gw);
     }
     let plan = Plan::forward(g, true);

@@ -342,9 +342,11 @@ fn depthwise_agrees_with_the_twin_on_each_set() {
             (3, 3, 2),
             (5, 5, 2),
             (3, 3, 7),
+            (4, 4, 1),
+            (4, 4, 2),
         ];
         for (kernel, dilation) in kernels.map(|(kh, kw, d)| ((kh, kw), (d, d))) {
-            for stride in [(1, 1), (2, 2), (2, 3), (3, 1)] {
+            for stride in [(1, 1), (2, 2), (3, 3), (2, 3), (3, 1)] {
                 for padding in [(1, 1, 1, 1), (0, 0, 0, 0), (0, 2, 1, 0), (1, 3, 0, 4)] {
                     let channels = if h == 1 { 35 } else { 4 };
                     let (x, weight) = ([3, channels, h, w], [channels, 1, kernel.0, kernel.1]);

@@ -1,4 +1,4 @@
-//! Depthwise convolution at stride 1, dilated or not, or stride 2, row by row, without a copy of the image; in single precision.
+//! Depthwise convolution at stride 1, dilated or not, or strides 2 and 3, row by row, without a copy of the image; in single precision.
 //!
 //! The plain loop: `y[i, j] = sum over r, s of w[r, s] * x[i * stride + r * dilation - top, j * stride + s * dilation - left]` for
 //! each plane.
@@ -7,13 +7,14 @@
 //! which stay in registers; masks, the same for all rows, leave out what lies beside the image; the last vector of a row
 //! overlaps the one before it. With a dilation every d-th row is a plane of its own for them. The gradient by the input is the
 //! same with the kernel turned around; that by the weights keeps the rows of gradients in registers instead, and its sums over
-//! an image. Stride 2 is in [`strided`].
+//! an image. Larger strides are in [`strided`].
 
 // Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
 
 mod strided;
 
+use super::across::Pass;
 use crate::buffer::Buffer;
 use crate::conv::{ConvGeometry, Epilogue};
 use crate::conv_parts::lanes;
@@ -26,17 +27,17 @@ use std::ops::Range;
 const NEIGHBOURS: usize = 32;
 
 /// Whether a geometry that is depthwise is one of these, on a set that has masks.
-pub(super) fn fits<T: Float>(isa: Isa, g: &ConvGeometry) -> bool {
+pub(super) fn fits<T: Float>(isa: Isa, g: &ConvGeometry, pass: Pass) -> bool {
     let (kernel, dilation) = (g.kernel_h, g.dilation.0);
     let few = isa == Isa::Avx2;
     let most = (kernel - 1).saturating_mul(dilation);
     size_of::<T>() == 4
         && isa != Isa::Portable
         && kernel == g.kernel_w
-        && (matches!(kernel, 3 | 5) || few && kernel == 2)
+        && (matches!(kernel, 3 | 5) || few && matches!(kernel, 2 | 4))
         && dilation == g.dilation.1
         && (dilation == 1 || few && g.stride == (1, 1))
-        && matches!(g.stride, (1, 1) | (2, 2))
+        && (matches!(g.stride, (1, 1) | (2, 2)) || few && g.stride == (3, 3) && kernel <= 3 && pass != Pass::Input)
         && g.padding.0.max(g.padding.1).max(g.padding.2).max(g.padding.3) <= most
 }
 
@@ -242,6 +243,8 @@ impl<T: Float> SimdBody<T> for Job<'_, T> {
                 match (self.planes.kernel, self.planes.narrow) {
                     (2, false) if const { S::REGISTERS == 16 } => each::<S, 2>(self),
                     (2, true) if const { S::REGISTERS == 16 } => each::<H, 2>(self),
+                    (4, false) if const { S::REGISTERS == 16 } => each::<S, 4>(self),
+                    (4, true) if const { S::REGISTERS == 16 } => each::<H, 4>(self),
                     (3, false) => each::<S, 3>(self),
                     (3, true) => each::<H, 3>(self),
                     (_, false) => each::<S, 5>(self),
@@ -261,7 +264,8 @@ unsafe fn each<S: Simd, const K: usize>(job: Job<'_, S::T>) {
             match (job.spread, job.planes.stride) {
                 (true, _) => strided::spread::<S, K>(plane),
                 (false, 1) => correlate::<S, K>(plane),
-                (false, _) => strided::correlate::<S, K>(plane),
+                (false, 3) if const { S::REGISTERS == 16 && K <= 3 } => strided::correlate::<S, K, 3>(plane),
+                (false, _) => strided::correlate::<S, K, 2>(plane),
             }
         }
     }
@@ -343,12 +347,14 @@ impl<T> Ahead<T> {
         (self.x, self.y) = (self.x.wrapping_add(elements), self.y.wrapping_add(elements));
     }
 
-    /// For the results of two rows and columns each.
+    /// For the results of D rows and columns each.
     #[inline(always)]
-    fn strided(&mut self, elements: usize) {
-        isa::prefetch(self.x, 2 * elements);
+    fn strided<const D: usize>(&mut self, elements: usize) {
+        for line in (2..D * D).step_by(2) {
+            isa::prefetch(self.x, line * elements);
+        }
         self.step(elements);
-        self.x = self.x.wrapping_add(3 * elements);
+        self.x = self.x.wrapping_add((D * D - 1) * elements);
     }
 }
 
@@ -432,6 +438,8 @@ impl<T: Float> SimdBody<T> for WeightJob<'_, T> {
                 match (self.planes.kernel, self.planes.narrow) {
                     (2, false) if const { S::REGISTERS == 16 } => each_weight::<S, 2>(self),
                     (2, true) if const { S::REGISTERS == 16 } => each_weight::<H, 2>(self),
+                    (4, false) if const { S::REGISTERS == 16 } => each_weight::<S, 4>(self),
+                    (4, true) if const { S::REGISTERS == 16 } => each_weight::<H, 4>(self),
                     (3, false) => each_weight::<S, 3>(self),
                     (3, true) => each_weight::<H, 3>(self),
                     (_, false) => each_weight::<S, 5>(self),
@@ -453,10 +461,10 @@ unsafe fn each_weight<S: Simd, const K: usize>(job: WeightJob<'_, S::T>) {
             let one = Correlated { planes: job.planes, parts: job.parts, x, gy, sums };
             // SAFETY: the caller's promise.
             unsafe {
-                if job.planes.stride == 1 {
-                    weight_sums::<S, K>(one);
-                } else {
-                    strided::weight_sums::<S, K>(one);
+                match job.planes.stride {
+                    1 => weight_sums::<S, K>(one),
+                    3 if const { S::REGISTERS == 16 && K <= 3 } => strided::weight_sums::<S, K, 3>(one),
+                    _ => strided::weight_sums::<S, K, 2>(one),
                 }
             }
             sums = sums.wrapping_add(K * K * S::N);

@@ -1,20 +1,29 @@
-//! The rows of depthwise convolutions at stride 2.
+//! The rows of depthwise convolutions at strides 2 and 3.
 //!
-//! The tricks: two vectors of neighbouring pixels are parted into those at even and at odd places, which are the pixels
-//! under two columns of the kernel; the gradient by the input is computed for even and odd columns apart, and put together.
+//! The tricks: vectors of neighbouring pixels are parted into every second or third one, which are the pixels under a column of the
+//! kernel, and added to all the rows of results that they are part of; the gradient by the input is computed for even and odd
+//! columns apart, and put together.
 
-use super::{Ahead, Correlated, Plane, Planes, within};
+use super::{Ahead, Correlated, Plane, Planes, next_row, within};
 use crate::isa::Simd;
 
 /// The masks of the vectors that [`taps`] reads for results from column j on.
 #[inline(always)]
-unsafe fn insides<S: Simd, const K: usize>(p: Planes, j: usize) -> [S::M; 6] {
+unsafe fn insides<S: Simd, const K: usize, const D: usize>(p: Planes, j: usize) -> [S::M; 9] {
     // SAFETY: the caller's promise: the set is enabled.
     unsafe {
-        let mut inside = [S::mask(0, 0); 6];
-        for q in 0..K.div_ceil(2) {
-            inside[2 * q] = p.inside::<S>(2 * j, 2 * q, S::N);
-            inside[2 * q + 1] = p.inside::<S>(2 * j, 2 * q + S::N, S::N);
+        let mut inside = [S::mask(0, 0); 9];
+        if D == 2 {
+            for q in 0..K.div_ceil(2) {
+                inside[2 * q] = p.inside::<S>(2 * j, 2 * q, S::N);
+                inside[2 * q + 1] = p.inside::<S>(2 * j, 2 * q + S::N, S::N);
+            }
+        } else {
+            for s in 0..K {
+                for k in 0..3 {
+                    inside[3 * s + k] = p.inside::<S>(3 * j, s + k * S::N, S::N);
+                }
+            }
         }
         inside
     }
@@ -22,23 +31,33 @@ unsafe fn insides<S: Simd, const K: usize>(p: Planes, j: usize) -> [S::M; 6] {
 
 /// The pixels under each column of the kernel.
 #[inline(always)]
-unsafe fn taps<S: Simd, const K: usize>(x: *const S::T, inside: &[S::M; 6]) -> [S::V; 6] {
+unsafe fn taps<S: Simd, const K: usize, const D: usize>(x: *const S::T, inside: &[S::M; 9]) -> [S::V; 6] {
     // SAFETY: the caller's promise: masks leave out what is beside the row.
     unsafe {
         let mut taps = [S::zero(); 6];
-        for q in 0..K.div_ceil(2) {
-            let a = S::load_where(x.wrapping_add(2 * q), inside[2 * q]);
-            let b = S::load_where(x.wrapping_add(2 * q + S::N), inside[2 * q + 1]);
-            let [even, odd] = S::unzip(a, b);
-            taps[2 * q] = even;
-            taps[2 * q + 1] = odd;
+        if D == 2 {
+            for q in 0..K.div_ceil(2) {
+                let a = S::load_where(x.wrapping_add(2 * q), inside[2 * q]);
+                let b = S::load_where(x.wrapping_add(2 * q + S::N), inside[2 * q + 1]);
+                let [even, odd] = S::unzip(a, b);
+                taps[2 * q] = even;
+                taps[2 * q + 1] = odd;
+            }
+        } else {
+            for s in 0..K {
+                let x = x.wrapping_add(s);
+                let a = S::load_where(x, inside[3 * s]);
+                let b = S::load_where(x.wrapping_add(S::N), inside[3 * s + 1]);
+                let c = S::load_where(x.wrapping_add(2 * S::N), inside[3 * s + 2]);
+                taps[s] = S::third(a, b, c);
+            }
         }
         taps
     }
 }
 
 #[inline(always)]
-pub(super) unsafe fn correlate<S: Simd, const K: usize>(c: Plane<'_, S::T>) {
+pub(super) unsafe fn correlate<S: Simd, const K: usize, const D: usize>(c: Plane<'_, S::T>) {
     let p = c.planes;
     // SAFETY: the caller's promise: all rows are of planes and results, and masks leave out what is beside them.
     unsafe {
@@ -51,35 +70,42 @@ pub(super) unsafe fn correlate<S: Simd, const K: usize>(c: Plane<'_, S::T>) {
         }
         let written = S::mask(0, p.out_w.min(S::N));
         let mut ahead = Ahead::new(&p, c.x, c.y);
+        // So many rows of results are under way: rows[q] is the sum of row o - q.
+        let under_way = K.div_ceil(D);
         for j in p.columns(S::N) {
-            let inside = insides::<S, K>(p, j);
-            let x = c.x.wrapping_add(2 * j).wrapping_sub(p.left);
-            for o in 0..p.out_h {
-                ahead.strided(S::N);
-                let mut sum = start;
-                for r in 0..K {
-                    let i = (2 * o + r).wrapping_sub(p.top);
+            let inside = insides::<S, K, D>(p, j);
+            let x = c.x.wrapping_add(D * j).wrapping_sub(p.left);
+            let mut rows = [start; K];
+            for o in 0..p.out_h + under_way - 1 {
+                ahead.strided::<D>(S::N);
+                for t in 0..D.min(K) {
+                    let i = (D * o + t).wrapping_sub(p.top);
                     if i < p.height {
-                        let taps = taps::<S, K>(x.wrapping_add(i * p.width), &inside);
-                        for s in 0..K {
-                            sum = S::fma(w[r][s], taps[s], sum);
+                        let taps = taps::<S, K, D>(x.wrapping_add(i * p.width), &inside);
+                        for q in 0..(K - t).div_ceil(D) {
+                            for s in 0..K {
+                                rows[q] = S::fma(w[t + D * q][s], taps[s], rows[q]);
+                            }
                         }
                     }
                 }
-                sum = S::add(S::max(S::splat(c.floor), sum), S::zero());
-                let y = c.y.wrapping_add(o * p.out_w + j);
-                if p.out_w >= S::N {
-                    S::store(y, sum);
-                } else {
-                    S::store_where(y, written, sum);
+                if o + 1 >= under_way {
+                    let sum = S::add(S::max(S::splat(c.floor), rows[under_way - 1]), S::zero());
+                    let y = c.y.wrapping_add((o + 1 - under_way) * p.out_w + j);
+                    if p.out_w >= S::N {
+                        S::store(y, sum);
+                    } else {
+                        S::store_where(y, written, sum);
+                    }
                 }
+                rows = next_row::<S, K>(rows, start);
             }
         }
     }
 }
 
 #[inline(always)]
-pub(super) unsafe fn weight_sums<S: Simd, const K: usize>(c: Correlated<'_, S::T>) {
+pub(super) unsafe fn weight_sums<S: Simd, const K: usize, const D: usize>(c: Correlated<'_, S::T>) {
     let p = c.planes;
     // SAFETY: the caller's promise: all rows are of planes and gradients, and masks leave out what is beside them.
     unsafe {
@@ -87,20 +113,28 @@ pub(super) unsafe fn weight_sums<S: Simd, const K: usize>(c: Correlated<'_, S::T
         let (mut done, end) = (0, p.out_w.min(S::N));
         let mut ahead = Ahead::new(&p, c.x, c.gy);
         for j in p.columns(S::N) {
-            let inside = insides::<S, K>(p, j);
+            let inside = insides::<S, K, D>(p, j);
             // What the vector before has counted is left out.
             let fresh = S::mask(done - j, end);
             done = j + end;
-            let x = c.x.wrapping_add(2 * j).wrapping_sub(p.left);
-            for o in 0..p.out_h {
-                ahead.strided(S::N);
-                let g = S::load_where(c.gy.wrapping_add(o * p.out_w + j), fresh);
-                for r in 0..K {
-                    let i = (2 * o + r).wrapping_sub(p.top);
+            let x = c.x.wrapping_add(D * j).wrapping_sub(p.left);
+            // Row o - q of the gradients: rows[q].
+            let mut rows = [S::zero(); K];
+            for o in 0..p.out_h + K.div_ceil(D) - 1 {
+                ahead.strided::<D>(S::N);
+                let mut row = S::zero();
+                if o < p.out_h {
+                    row = S::load_where(c.gy.wrapping_add(o * p.out_w + j), fresh);
+                }
+                rows = next_row::<S, K>(rows, row);
+                for t in 0..D.min(K) {
+                    let i = (D * o + t).wrapping_sub(p.top);
                     if i < p.height {
-                        let taps = taps::<S, K>(x.wrapping_add(i * p.width), &inside);
-                        for s in 0..K {
-                            sums[r][s] = S::fma(g, taps[s], sums[r][s]);
+                        let taps = taps::<S, K, D>(x.wrapping_add(i * p.width), &inside);
+                        for q in 0..(K - t).div_ceil(D) {
+                            for s in 0..K {
+                                sums[t + D * q][s] = S::fma(rows[q], taps[s], sums[t + D * q][s]);
+                            }
                         }
                     }
                 }
