@@ -96,7 +96,11 @@ pub(crate) fn way<T>(isa: Isa, g: &ConvGeometry) -> Way {
         let across = g.out_w.div_ceil(full) as f64;
         let (row, line) = match g.stride.1 {
             1 => (ADDED[0].0 + ADDED[0].1 * across, COLUMNS.1),
-            _ if few => (ADDED_FEW.0 + ADDED_FEW.1 * across, COLUMNS.1 + ADDED_FEW.2 * g.in_w.div_ceil(full) as f64),
+            _ if few => {
+                // Rows of less than half a vector are added element by element.
+                let vectors = if 2 * g.out_w < full { ADDED[1].1 * g.out_w as f64 } else { ADDED_FEW.1 * across };
+                (ADDED_FEW.0 + vectors, COLUMNS.1 + ADDED_FEW.2 * g.in_w.div_ceil(full) as f64)
+            }
             _ => (ADDED[1].0 + ADDED[1].1 * g.out_w as f64, COLUMNS.1),
         };
         let added = (rows * g.out_h) as f64 * row + line * (outer * g.in_h) as f64;
@@ -112,5 +116,18 @@ pub(crate) fn way<T>(isa: Isa, g: &ConvGeometry) -> Way {
         Way::Channels
     } else {
         Way::Tiled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of three outputs: tiles over planes were four times as slow.
+    #[test]
+    fn narrow_rows_are_added_one_by_one() {
+        let weight = [64, 1, 2, 2];
+        let g = ConvGeometry::new([64, 1, 38, 8], weight, (3, 3), (0, 0, 0, 0), (1, 1), 1).expect("it fits");
+        assert_eq!(way::<f32>(Isa::Avx2, &g), Way::Columns);
     }
 }
