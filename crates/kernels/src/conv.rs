@@ -204,7 +204,7 @@ pub(crate) enum Way {
     Winograd,
 }
 
-/// What computes a convolution in single precision for which Winograd's filtering needs fewer multiplications: of one group, with a
+/// What computes a convolution in single precision for which Winograd's filtering needs fewer multiplications: of up to 32 groups, with a
 /// kernel of up to 12x12, with stride 1, dilated or not, or for kernels larger than 3x3 with strides up to 4. All others are summed
 /// directly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

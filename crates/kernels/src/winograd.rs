@@ -52,6 +52,8 @@ const MOST_TILES: usize = 96;
 
 /// The largest kernel along one axis, and the largest stride: what is larger has more pieces than it is worth.
 const LARGEST: (usize, usize) = (12, 4);
+/// The most groups of channels, which are taken one after the other.
+const GROUPS: usize = 32;
 
 /// Whether the kernel, its steps and the margins are those of the algorithm, and it needs fewer multiplications.
 pub(crate) fn fits(g: &ConvGeometry) -> bool {
@@ -63,7 +65,7 @@ pub(crate) fn fits(g: &ConvGeometry) -> bool {
     };
     let (p, d) = (g.padding, g.dilation);
     // No tile needs fewer than 2.25 multiplications for a result.
-    (g.kernel_h * g.kernel_w > 2 && g.groups == 1)
+    (g.kernel_h * g.kernel_w > 2 && g.groups <= GROUPS)
         && axis(g.kernel_h, g.stride.0, d.0, (p.0, p.1))
         && axis(g.kernel_w, g.stride.1, d.1, (p.2, p.3))
         // A kernel that reaches far beyond the image would ask for much memory.
@@ -106,7 +108,7 @@ fn cheapest(g: &ConvGeometry, pass: Pass, lanes: usize) -> (usize, f64) {
 /// What pieces of `small` elements cost.
 fn cost(g: &ConvGeometry, pass: Pass, lanes: usize, small: usize) -> f64 {
     let (side, pieces) = (POINTS + 1 - small, pieces(g, small) as f64);
-    let (c, k) = (g.in_channels as f64, g.out_channels as f64);
+    let (c, k) = (g.group_in() as f64, g.group_out() as f64);
     let whole = |channels: usize| channels.next_multiple_of(lanes) as f64;
     // Tiles cover the places of what is written, or of its gradient.
     let places = |image: usize, result: usize, stride: usize, padding: usize| match pass {
@@ -118,7 +120,7 @@ fn cost(g: &ConvGeometry, pass: Pass, lanes: usize, small: usize) -> f64 {
     let tiles = (g.batch * down * right) as f64;
     // Each pass pads one of the two numbers of channels.
     let each = if pass == Pass::Weight && pieces > 1.0 { SUMS } else { 1.0 };
-    let products = each * PLANES as f64 * tiles * pieces * (c * whole(g.out_channels)).max(k * whole(g.in_channels));
+    let products = each * PLANES as f64 * tiles * pieces * (c * whole(g.group_out())).max(k * whole(g.group_in()));
     // Going back the phases are pieces of what is written.
     let phases = (g.stride.0 * g.stride.1) as f64;
     let (of_inputs, of_outputs) = match pass {
@@ -127,7 +129,7 @@ fn cost(g: &ConvGeometry, pass: Pass, lanes: usize, small: usize) -> f64 {
         Pass::Weight => (pieces, weight::shares(&Tiles::new(g, false, small, lanes), lanes).1 as f64),
     };
     let costs = &COSTS[small - SMALL[0]];
-    let transforms = costs.tile * tiles * (of_inputs * whole(g.in_channels) + of_outputs * whole(g.out_channels));
+    let transforms = costs.tile * tiles * (of_inputs * whole(g.group_in()) + of_outputs * whole(g.group_out()));
     let weight = if lanes > 8 { costs.weight } else { costs.weight_far };
     let weights = if pass == Pass::Weight { costs.gradient * weight } else { weight };
     products + transforms + weights * pieces * c * k
@@ -145,10 +147,10 @@ pub(crate) fn pays(g: &ConvGeometry, pass: Pass, isa: Isa) -> bool {
     let several = pass != Pass::Weight && g.batch >= FEWEST;
     let seen = if several { SEEN * g.seen() as f64 } else { f64::INFINITY };
     let one = ((g.kernel_h * g.kernel_w * pixels) as f64).min(seen);
-    let direct = one * g.in_channels as f64 * g.out_channels as f64 * g.batch as f64;
+    let pairs = g.group_in() as f64 * g.group_out() as f64;
+    let direct = one * pairs * g.batch as f64;
     // Small layers are not worth the search.
-    let least = COSTS[0].weight * g.in_channels as f64 * g.out_channels as f64;
-    least < direct && cheapest(g, pass, lanes::<f32>(isa)).1 < direct
+    COSTS[0].weight * pairs < direct && cheapest(g, pass, lanes::<f32>(isa)).1 < direct
 }
 
 /// What transforms cost, in multiplications of the direct sum.
@@ -196,16 +198,27 @@ pub(crate) fn conv2d<T: Float>(
 ) -> bool {
     let lanes = lanes::<T>(isa);
     let tiles = Tiles::new(g, false, cheapest(g, Pass::Forward, lanes).0, lanes);
-    let weights = Weights { w, out: tiles.taps() * g.in_channels, input: tiles.taps() };
-    correlate(isa, &tiles, x, weights, epilogue, y)
+    let (c, k) = (g.group_in(), g.group_out());
+    (0..g.groups).all(|group| {
+        let w = &w[group * k * c * tiles.taps()..];
+        let weights = Weights { w, out: tiles.taps() * c, input: tiles.taps() };
+        let bias = epilogue.bias.map(|bias| &bias[group * k..][..k]);
+        let (x, y) = (&x[group * c * tiles.planes().0..], &mut y[group * k * tiles.planes().1..]);
+        correlate(isa, &tiles, x, weights, Epilogue { bias, ..epilogue }, y)
+    })
 }
 
 /// [`crate::conv::conv2d_input`] where it [`pays`]. Gives whether the result is finite.
 pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) -> bool {
     let lanes = lanes::<T>(isa);
     let tiles = Tiles::new(g, true, cheapest(g, Pass::Input, lanes).0, lanes);
-    let weights = Weights { w, out: tiles.taps(), input: tiles.taps() * g.in_channels };
-    correlate(isa, &tiles, gy, weights, Epilogue::NONE, gx)
+    let (c, k) = (g.group_in(), g.group_out());
+    (0..g.groups).all(|group| {
+        let w = &w[group * k * c * tiles.taps()..];
+        let weights = Weights { w, out: tiles.taps(), input: tiles.taps() * c };
+        let (gy, gx) = (&gy[group * k * tiles.planes().0..], &mut gx[group * c * tiles.planes().1..]);
+        correlate(isa, &tiles, gy, weights, Epilogue::NONE, gx)
+    })
 }
 
 /// A kernel for each pair of channels.
@@ -254,10 +267,11 @@ impl<T: Float> Weights<'_, T> {
     }
 }
 
-/// The correlation of all images. Gives whether it is finite.
+/// The correlation of a group of all images, whose first channels of the first image come first. Gives whether it is finite.
 fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, epilogue: Epilogue<T>, y: &mut [T]) -> bool {
-    assert_eq!(x.len(), t.batch * t.c * t.planes().0, "the input has its size");
-    assert_eq!(y.len(), t.batch * t.k * t.planes().1, "the result has its size");
+    let (read, written) = t.planes();
+    assert!(x.len() >= ((t.batch - 1) * t.all.0 + t.c) * read, "the input has its size");
+    assert!(y.len() >= ((t.batch - 1) * t.all.1 + t.k) * written, "the result has its size");
     let lanes = lanes::<T>(isa);
     let t = &t.grouped(t.channels(t.pieces().0, lanes));
     let block = products::block(isa, t.k.div_ceil(lanes)) * lanes;
@@ -333,7 +347,7 @@ impl<T: Float> Transformer<T> {
         let rows = t.input_rows(&group.rows);
         let (per_image, plane, width) = (group.rows.len() * t.right.tiles, t.planes().0, t.right.input);
         for (i, n) in group.images.clone().enumerate() {
-            let image = &x[n * t.c * plane..][..t.c * plane];
+            let image = &x[n * t.all.0 * plane..][..t.c * plane];
             if !rows.is_empty() {
                 let from = &image[rows.start * width..];
                 let pixels = self.pixels.make_mut();
@@ -460,7 +474,7 @@ impl<T: Float> Scratch<T> {
                 finite &= transform::run::<T, _, bool>(isa, t, body);
                 // The last piece completes the rows.
                 if piece + 1 == pieces {
-                    let to = y.add(n * t.k * plane + rows.start * width);
+                    let to = y.add(n * t.all.1 * plane + rows.start * width);
                     transpose_to(isa, (rows.len() * width, outputs), &self.results[at..], self.block, to, plane);
                 }
             }

@@ -114,6 +114,16 @@ fn pieces_agree_with_the_twin() {
         assert!(fits(&g), "{g:?}");
         check(&g);
     };
+    // Groups of channels, also those that fill no vector.
+    for (groups, c, k) in [(2, 32, 48), (3, 9, 12), (4, 20, 36), (20, 20, 40)] {
+        for (kernel, stride, padding) in [(3, 1, 1), (5, 1, 2), (4, 1, 0), (7, 2, 3)] {
+            let (weight, p) = ([k, c / groups, kernel, kernel], padding);
+            let g = ConvGeometry::new([3, c, 13, 18], weight, (stride, stride), (p, p, p, p), (1, 1), groups);
+            let g = g.expect("it fits");
+            assert!(fits(&g), "{g:?}");
+            check(&g);
+        }
+    }
     // Dilated, several groups of images and of rows, sums by planes.
     of([2, 5, 21, 30], [6, 5, 7, 7], (1, 1), (4, 6, 6, 2), (2, 2));
     of([1, 17, 19, 33], [9, 17, 4, 6], (1, 1), (4, 6, 6, 2), (3, 2));

@@ -162,12 +162,14 @@ impl Axis {
     }
 }
 
-/// The geometry seen by tiles: a correlation of images of c channels that gives images of k channels.
+/// The geometry seen by tiles: a correlation of images of c channels that gives images of k channels, those of one group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tiles {
     pub(super) batch: usize,
     pub(super) c: usize,
     pub(super) k: usize,
+    /// Channels of all groups of an image that is read, and of one that is written.
+    pub(super) all: (usize, usize),
     pub(super) down: Axis,
     pub(super) right: Axis,
     /// Places of a tile along one axis.
@@ -186,11 +188,12 @@ impl Tiles {
         let (p, d, s) = (g.padding, g.dilation, g.stride);
         let down = Axis::new(backward, small, (g.kernel_h, s.0, d.0, p.0), (g.in_h, g.out_h));
         let right = Axis::new(backward, small, (g.kernel_w, s.1, d.1, p.2), (g.in_w, g.out_w));
-        let (c, k) = if backward { (g.out_channels, g.in_channels) } else { (g.in_channels, g.out_channels) };
+        let turned = |(a, b): (usize, usize)| if backward { (b, a) } else { (a, b) };
+        let ((c, k), all) = (turned((g.group_in(), g.group_out())), turned((g.in_channels, g.out_channels)));
         // A few channels share a vector: what a piece writes beyond its own is overwritten by the next one.
         let slot = if c < lanes { c } else { c.next_multiple_of(lanes) };
         let (batch, side) = (g.batch, POINTS + 1 - small);
-        Tiles { batch, c, k, down, right, side, slot, rows_at_once: down.tiles, images_at_once: batch }
+        Tiles { batch, c, k, all, down, right, side, slot, rows_at_once: down.tiles, images_at_once: batch }
     }
 
     /// The same in groups that keep the transforms of so many channels near.

@@ -52,13 +52,20 @@ pub(super) fn shares(t: &Tiles, lanes: usize) -> (usize, usize) {
 /// [`crate::conv::conv2d_weight`] where it [`pays`](super::pays). Gives whether the result is finite.
 pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) -> bool {
     let lanes = lanes::<T>(isa);
-    let outputs = g.out_channels.next_multiple_of(lanes);
     let t = Tiles::new(g, false, cheapest(g, Pass::Weight, lanes).0, lanes);
+    (gw.chunks_exact_mut(t.taps() * t.c * t.k).enumerate()).all(|(group, gw)| {
+        let (x, gy) = (&x[group * t.c * t.planes().0..], &gy[group * t.k * t.planes().1..]);
+        group_weight(isa, t, x, gy, gw)
+    })
+}
+
+/// The gradient by the weights of a group, whose first channels of the first image come first.
+fn group_weight<T: Float>(isa: Isa, t: Tiles, x: &[T], gy: &[T], gw: &mut [T]) -> bool {
+    let lanes = lanes::<T>(isa);
+    let outputs = t.k.next_multiple_of(lanes);
     let (at_once, all) = (shares(&t, lanes).0, t.pieces().0);
     let channels = t.channels(at_once, lanes);
     let t = t.grouped(channels + outputs);
-    assert_eq!(x.len(), t.batch * t.c * t.planes().0, "the input has its size");
-    assert_eq!(gy.len(), t.batch * t.k * t.planes().1, "the gradient has the size of the result");
     let plane = pitch::<T>(outputs * channels);
     let bytes = PLANES * plane * size_of::<T>();
     let far = bytes > near(isa);
@@ -249,9 +256,10 @@ unsafe fn transform_gradients<T: Float>(
 ) {
     let rows = t.output_rows(&group.rows);
     let channels = t.k.next_multiple_of(lanes::<T>(isa));
-    let (image, plane) = (t.k * t.planes().1, t.planes().1);
+    let plane = t.planes().1;
+    let (image, channels_of_image) = (t.k * plane, t.all.1 * plane);
     for (i, n) in group.images.clone().enumerate() {
-        let from = &gy[n * image..][..image][rows.start * t.right.output..];
+        let from = &gy[n * channels_of_image..][..image][rows.start * t.right.output..];
         transpose(isa, (t.k, rows.len() * t.right.output), from, plane, pixels, channels);
         let body = transform::Gradients {
             tiles: t,
