@@ -1,7 +1,7 @@
 //! What the direct ways of backward-weights cost, so that the cheapest one is taken.
 //!
 //! The unit is a multiply-add of two vectors. With AVX-512 what is chosen took 1 % more than the fastest way in the geometric mean of 126
-//! random convolutions on Zen 5. With 16 registers the figures are others, fitted to the times of 432 on Zen 3, half of them with
+//! random convolutions on Zen 5. With 16 registers the figures are others, fitted to the times of 432 on Zen 3, many of them with
 //! strides: 6 % more.
 
 use crate::conv::{ConvGeometry, Way};
