@@ -7,6 +7,10 @@ use gabor::nn::{
 };
 use gabor::optim::{Adam, Optimizer, SGD};
 use gabor::{CapturedStep, Result, Tensor, detect_anomaly_guard, manual_seed, no_grad};
+use std::sync::{PoisonError, RwLock};
+
+/// Looking for anomalies is on for the whole process, and then nothing is captured: other tests wait meanwhile.
+static ANOMALIES: RwLock<()> = RwLock::new(());
 
 fn small(relu_max: bool) -> Result<Sequential> {
     manual_seed(3);
@@ -64,6 +68,7 @@ fn trained(relu_max: bool, adam: bool, capture: bool) -> Result<Vec<Vec<u32>>> {
 
 #[test]
 fn training_gives_the_same_bits() -> Result<()> {
+    let _together = ANOMALIES.read().unwrap_or_else(PoisonError::into_inner);
     for (relu_max, adam) in [(true, false), (false, false), (true, true), (false, true)] {
         assert!(trained(relu_max, adam, true)? == trained(relu_max, adam, false)?, "relu_max {relu_max}, adam {adam}");
     }
@@ -72,6 +77,7 @@ fn training_gives_the_same_bits() -> Result<()> {
 
 #[test]
 fn a_target_that_is_no_class_is_an_error_each_time() -> Result<()> {
+    let _together = ANOMALIES.read().unwrap_or_else(PoisonError::into_inner);
     let net = small(true)?;
     let mut captured = CapturedStep::new(|b: &[Tensor]| cross_entropy(&net.forward(&b[0])?, &b[1]));
     let x = Tensor::randn([2, 1, 8, 8])?;
@@ -85,6 +91,7 @@ fn a_target_that_is_no_class_is_an_error_each_time() -> Result<()> {
 
 #[test]
 fn layers_that_differ_from_run_to_run_are_refused() -> Result<()> {
+    let _together = ANOMALIES.read().unwrap_or_else(PoisonError::into_inner);
     let refused = |net: &Sequential| {
         let x = Tensor::ones([2, 3, 4, 4]).unwrap();
         CapturedStep::new(|x: &[Tensor]| net.forward(&x[0])).run(&[&x]).map(|_| ()).unwrap_err().to_string()
@@ -107,6 +114,7 @@ fn evaluation_is_captured_too_and_other_modes_run_as_they_are() -> Result<()> {
         let y = match i {
             2 => captured.run(&[&x])?,
             3 => {
+                let _alone = ANOMALIES.write().unwrap_or_else(PoisonError::into_inner);
                 let _guard = detect_anomaly_guard();
                 captured.run(&[&x])?
             }
