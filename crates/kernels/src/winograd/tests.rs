@@ -176,6 +176,12 @@ fn each_pass_counts_the_tiles_that_it_covers() {
 fn threads_do_not_change_bits() {
     threads_do_not_change(&geometry([30, 16, 16, 16], 32, (1, 1, 1, 1)));
     threads_do_not_change(&wide([30, 16, 16, 16], 32, (2, 2, 2, 2)));
+    // Pieces that are read and written, and groups.
+    for (kernel, stride, groups) in [(7, 1, 1), (5, 2, 1), (3, 1, 2)] {
+        let weight = [32, 16 / groups, kernel, kernel];
+        let g = ConvGeometry::new([12, 16, 20, 17], weight, (stride, stride), (1, 1, 1, 1), (1, 1), groups);
+        threads_do_not_change(&g.expect("it fits"));
+    }
 }
 
 fn threads_do_not_change(g: &ConvGeometry) {

@@ -257,9 +257,9 @@ unsafe fn transform_gradients<T: Float>(
     let rows = t.output_rows(&group.rows);
     let channels = t.k.next_multiple_of(lanes::<T>(isa));
     let plane = t.planes().1;
-    let (image, channels_of_image) = (t.k * plane, t.all.1 * plane);
+    let (len, image) = (t.k * plane, t.all.1 * plane);
     for (i, n) in group.images.clone().enumerate() {
-        let from = &gy[n * channels_of_image..][..image][rows.start * t.right.output..];
+        let from = &gy[n * image..][..len][rows.start * t.right.output..];
         transpose(isa, (t.k, rows.len() * t.right.output), from, plane, pixels, channels);
         let body = transform::Gradients {
             tiles: t,
