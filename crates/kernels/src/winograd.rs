@@ -52,6 +52,11 @@ const MOST_TILES: usize = 96;
 
 /// The largest kernel along one axis, and the largest stride: what is larger has more pieces than it is worth.
 const LARGEST: (usize, usize) = (12, 4);
+/// Input channels whose weights are turned together, so that whole lines are read.
+const TURNED: usize = 8;
+/// Bytes of transformed weights that are used at once.
+const ALONE: usize = 896 << 10;
+
 /// The most groups of channels, which are taken one after the other.
 const GROUPS: usize = 32;
 
@@ -130,8 +135,25 @@ fn cost(g: &ConvGeometry, pass: Pass, lanes: usize, small: usize) -> f64 {
     };
     let costs = &COSTS[small - SMALL[0]];
     let transforms = costs.tile * tiles * (of_inputs * whole(g.group_in()) + of_outputs * whole(g.group_out()));
-    let weight = if lanes > 8 { costs.weight } else { costs.weight_far };
-    let weights = if pass == Pass::Weight { costs.gradient * weight } else { weight };
+    let far = lanes <= 8;
+    let tiles = || Tiles::new(g, pass == Pass::Input, small, lanes);
+    let weights = match pass {
+        Pass::Weight => {
+            if far {
+                costs.gradient_far
+            } else {
+                costs.gradient
+            }
+        }
+        _ if tiles().correlated(lanes).groups() == 1 => NEAR_WEIGHT,
+        _ => {
+            if far {
+                FAR_WEIGHT
+            } else {
+                WEIGHT
+            }
+        }
+    };
     products + transforms + weights * pieces * c * k
 }
 
@@ -150,28 +172,32 @@ pub(crate) fn pays(g: &ConvGeometry, pass: Pass, isa: Isa) -> bool {
     let pairs = g.group_in() as f64 * g.group_out() as f64;
     let direct = one * pairs * g.batch as f64;
     // Small layers are not worth the search.
-    COSTS[0].weight * pairs < direct && cheapest(g, pass, lanes::<f32>(isa)).1 < direct
+    NEAR_WEIGHT * pairs < direct && cheapest(g, pass, lanes::<f32>(isa)).1 < direct
 }
 
 /// What transforms cost, in multiplications of the direct sum.
 struct Costs {
     /// A tile there or back, for each channel.
     tile: f64,
-    /// The weights of a pair of channels with long vectors, and with AVX2.
-    weight: f64,
-    weight_far: f64,
-    /// How many times as much the sums of a pair of channels cost as its weights.
+    /// The gradients of the weights of a pair of channels with long vectors, and with AVX2.
     gradient: f64,
+    gradient_far: f64,
 }
 
-/// Costs for pieces of 3x3, 4x4 and 5x5. Those of the first were fitted on Zen 4, and on Zen 3, where weights that are written spill
+/// Costs for pieces of 3x3, 4x4 and 5x5. Those of the first were fitted on Zen 4, and on Zen 3, where what is written spills
 /// from the second-level cache; those of the second to the times of 120 shapes with AVX2 on Zen 3; those of the last to the times of
 /// 22 shapes with AVX-512 and AVX2 on Emerald Rapids.
 const COSTS: [Costs; 3] = [
-    Costs { tile: 310.0, weight: 380.0, weight_far: 1000.0, gradient: 1.0 },
-    Costs { tile: 350.0, weight: 380.0, weight_far: 600.0, gradient: 2.0 },
-    Costs { tile: 250.0, weight: 380.0, weight_far: 800.0, gradient: 2.0 },
+    Costs { tile: 310.0, gradient: 380.0, gradient_far: 1000.0 },
+    Costs { tile: 350.0, gradient: 760.0, gradient_far: 1200.0 },
+    Costs { tile: 250.0, gradient: 760.0, gradient_far: 1600.0 },
 ];
+
+/// What the weights of a pair of channels cost: where there is one group, where there are several, and with AVX2. Fitted to the times of
+/// 150 shapes on Zen 4 with AVX-512 and AVX2; the last is higher than that for Zen 3, whose second-level cache is smaller.
+const NEAR_WEIGHT: f64 = 200.0;
+const WEIGHT: f64 = 300.0;
+const FAR_WEIGHT: f64 = 600.0;
 
 /// What a product of the gradient by the weights costs more where there are pieces: their sums are larger, and tiles fewer.
 const SUMS: f64 = 1.6;
@@ -232,38 +258,82 @@ struct Weights<'a, T> {
 }
 
 impl<T: Float> Weights<'_, T> {
-    /// The transforms `[piece][block of outputs][plane][piece and c][lane]` of all pairs of channels, and the distances between
-    /// blocks and planes.
-    fn transformed(&self, isa: Isa, t: &Tiles, block: usize) -> (Buffer<T>, usize, usize) {
-        let plane = pitch::<T>(t.depth() * block);
-        let (blocks, taps, pieces) = (t.k.div_ceil(block), t.taps(), t.pieces());
-        let all = pieces.1 * blocks * PLANES * plane;
-        // Between the channels of pieces there may be some that do not exist.
-        let mut u: Buffer<T> = if pieces.0 > 1 && t.slot > t.c { Buffer::zeroed(all) } else { Buffer::unfilled(all) };
-        let (to, elements) = (Shared(u.make_mut().as_mut_ptr()), t.elements());
-        par::for_each_range(blocks * t.c, 200 * block * pieces.0 * pieces.1, |range| {
-            let mut kernels = Buffer::zeroed((taps + 1) * block);
-            let kernels = kernels.make_mut();
+    /// The transforms `[piece][block of outputs][plane][piece and c][lane]` of all pairs of channels.
+    fn transformed(&self, isa: Isa, t: &Tiles, room: &Room) -> Buffer<T> {
+        let mut u: Buffer<T> = room.buffer(t);
+        let (to, elements, runs) = (Shared(u.make_mut().as_mut_ptr()), t.elements(), t.rows().div_ceil(TURNED));
+        let (read, written) = t.pieces();
+        par::for_each_range(room.blocks * runs, 200 * TURNED * room.block * read * written, |range| {
+            let mut kernels = Buffer::zeroed(TURNED * t.taps() * room.block);
             for at in range {
-                let (b, c) = (at / t.c, at % t.c);
-                let outputs = block.min(t.k - b * block);
-                if outputs < block {
-                    kernels.fill(T::ZERO);
-                }
-                let from = &self.w[b * block * self.out + c * self.input..];
-                transpose(isa, (outputs, taps), from, self.out, kernels, block);
-                for (pair, elements) in elements.chunks_exact(t.small() * t.small()).enumerate() {
-                    let (read, written) = if pieces.1 == 1 { (pair, 0) } else { (pair / pieces.1, pair % pieces.1) };
-                    // SAFETY: the channel alone writes its rows of the planes of its block.
-                    unsafe {
-                        let to = to.get().add((written * blocks + b) * PLANES * plane + (read * t.slot + c) * block);
-                        let body = transform::Kernels { elements, from: kernels, to, plane, block };
-                        transform::run_kernels(isa, t, body);
-                    }
+                let (b, first) = (at / runs, at % runs * TURNED);
+                // SAFETY: the channels alone write their rows of the planes of their block.
+                unsafe {
+                    let to = to.get().add(b * PLANES * room.plane);
+                    self.transform(isa, t, &elements, room, (b, first), kernels.make_mut(), to);
                 }
             }
         });
-        (u, PLANES * plane, plane)
+        u
+    }
+
+    /// Transforms the weights of a run of channels from the `first` on with the outputs of block b, to the planes of the block.
+    ///
+    /// # Safety
+    /// `to` points to the first plane of the block, in a buffer of the `room`, and nobody else uses the rows of these channels.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn transform(
+        &self,
+        isa: Isa,
+        t: &Tiles,
+        elements: &[i64],
+        room: &Room,
+        (b, first): (usize, usize),
+        kernels: &mut [T],
+        to: *mut T,
+    ) {
+        let (block, taps, (read, written)) = (room.block, t.taps(), t.pieces());
+        let (outputs, channels) = (block.min(t.k - b * block), TURNED.min(t.c.saturating_sub(first)));
+        if outputs < block || channels < TURNED {
+            kernels.fill(T::ZERO);
+        }
+        for c in (0..channels).step_by(if self.input == taps { TURNED } else { 1 }) {
+            // Where the channels follow each other, all of them.
+            let columns = if self.input == taps { taps * channels } else { taps };
+            let from = &self.w[b * block * self.out + (first + c) * self.input..];
+            transpose(isa, (outputs, columns), from, self.out, &mut kernels[c * taps * block..], block);
+        }
+        for (pair, elements) in elements.chunks_exact(t.small() * t.small()).enumerate() {
+            let (piece, written) = (pair / written, pair % written);
+            // Between the channels of pieces there may be some that do not exist.
+            let channels = TURNED.min((if piece + 1 < read { t.slot } else { t.c }).saturating_sub(first));
+            // SAFETY: the caller's promise.
+            unsafe {
+                let to = to.add(written * room.piece() + (piece * t.slot + first) * block);
+                let body = transform::Kernels { elements, from: kernels, taps, channels, to, plane: room.plane, block };
+                transform::run_kernels(isa, t, body);
+            }
+        }
+    }
+}
+
+/// Where transformed weights are.
+struct Room {
+    /// Outputs of a block, in whole vectors, and how many blocks there are in a buffer.
+    block: usize,
+    blocks: usize,
+    /// Between planes.
+    plane: usize,
+}
+
+impl Room {
+    /// Between written pieces.
+    fn piece(&self) -> usize {
+        self.blocks * PLANES * self.plane
+    }
+
+    fn buffer<T: Float>(&self, t: &Tiles) -> Buffer<T> {
+        Buffer::unfilled(t.pieces().1 * self.piece())
     }
 }
 
@@ -273,16 +343,26 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, epilog
     assert!(x.len() >= ((t.batch - 1) * t.all.0 + t.c) * read, "the input has its size");
     assert!(y.len() >= ((t.batch - 1) * t.all.1 + t.k) * written, "the result has its size");
     let lanes = lanes::<T>(isa);
-    let t = &t.grouped(t.channels(t.pieces().0, lanes));
-    let block = products::block(isa, t.k.div_ceil(lanes)) * lanes;
-    let (u, u_block, u_plane) = weights.transformed(isa, t, block);
+    let t = &t.correlated(lanes);
+    let vectors = products::block(isa, t.k.div_ceil(lanes));
+    // The weights of the only group are used once: they are transformed when they are, and stay near.
+    let alone = t.groups() == 1;
+    let block = lanes
+        * if alone { vectors.min((ALONE / (PLANES * size_of::<T>() * t.depth() * lanes)).max(1)) } else { vectors };
+    let blocks = t.k.div_ceil(block);
+    let room = Room { block, blocks: if alone { 1 } else { blocks }, plane: pitch::<T>(t.depth() * block) };
+    let all = if alone { Buffer::unfilled(0) } else { weights.transformed(isa, t, &room) };
+    let elements = if alone { t.elements() } else { Buffer::unfilled(0) };
     let y = Shared(y.as_mut_ptr());
     let work = (t.most().1 * PLANES * t.pieces().1).saturating_mul(2 * t.depth() * block);
     // Blocks of outputs of the same group follow each other, so that one image of a few tiles is work for all threads.
-    let blocks = t.k.div_ceil(block);
     let odd = AtomicBool::new(false);
     par::for_each_range(t.groups() * blocks, work, |range| {
         let mut scratch = Scratch::new(isa, t, block);
+        let (mut own, mut kernels) = match alone {
+            true => (room.buffer(t), Buffer::zeroed(TURNED * t.taps() * block)),
+            false => (Buffer::unfilled(0), Buffer::unfilled(0)),
+        };
         let mut group = t.group(range.start / blocks);
         for i in range.clone() {
             let b = i % blocks;
@@ -290,12 +370,20 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, epilog
                 group = t.group(i / blocks);
                 scratch.transform(isa, t, &group, x);
             }
+            if alone {
+                for first in (0..t.rows()).step_by(TURNED) {
+                    let to = own.make_mut().as_mut_ptr();
+                    // SAFETY: the buffer is this thread's.
+                    unsafe { weights.transform(isa, t, &elements, &room, (b, first), kernels.make_mut(), to) };
+                }
+            }
+            let u = if alone { &own[..] } else { &all[b * PLANES * room.plane..] };
             let first = b * block;
             let outputs = block.min(t.k - first);
             let bias = epilogue.bias.map(|bias| &bias[first..first + outputs]);
             let epilogue = Epilogue { bias, ..epilogue };
             for piece in 0..t.pieces().1 {
-                let u = (&u[(piece * blocks + b) * u_block..], u_plane);
+                let u = (&u[piece * room.piece()..], room.plane);
                 // SAFETY: nobody else writes the rows of the group of these outputs; see there for what it reads.
                 let finite = unsafe {
                     let to = y.get().add(first * t.planes().1);

@@ -124,6 +124,12 @@ fn pieces_agree_with_the_twin() {
             check(&g);
         }
     }
+    // One group of tiles, whose weights are transformed block by block, and several; channels that leave gaps between pieces.
+    for (n, c, k) in [(1, 19, 200), (1, 60, 33), (9, 19, 40), (9, 60, 33)] {
+        of([n, c, 9, 10], [k, c, 7, 7], (1, 1), (3, 3, 3, 3), (1, 1));
+        of([n, c, 9, 10], [k, c, 5, 5], (2, 2), (2, 2, 2, 2), (1, 1));
+        of([n, k, 9, 10], [c, k, 3, 3], (1, 1), (1, 1, 1, 1), (1, 1));
+    }
     // Dilated, several groups of images and of rows, sums by planes.
     of([2, 5, 21, 30], [6, 5, 7, 7], (1, 1), (4, 6, 6, 2), (2, 2));
     of([1, 17, 19, 33], [9, 17, 4, 6], (1, 1), (4, 6, 6, 2), (3, 2));
@@ -227,12 +233,16 @@ fn the_error_is_what_the_documentation_says() {
             let [forward, input, weight] = [error(&got_y, &y), error(&got_x, &gx), error(&got_w, &gw)];
             let what = format!("kernel {}, stride {}, {c} channels, side {side}", g.kernel_h, g.stride.0);
             println!("{what}: forward {forward:.1e}, by input {input:.1e}, by weight {weight:.1e}");
-            let (sums, by_weight) = match (g.kernel_h, g.stride.0) {
-                (3, 1) => (5e-6, 2e-6),
-                (5, 1) => (5e-6, 4e-6),
-                _ => (1e-5, 4e-6),
+            // F(4x4, 3x3) and F(2x2, 5x5); pieces make longer sums.
+            let whole = |pass: Pass| {
+                matches!((g.kernel_h, g.stride.0), (3 | 5, 1)) && cheapest(&g, pass, lanes::<f32>(set)).0 == g.kernel_h
             };
-            assert!(forward < sums && input < sums && weight < by_weight, "{what}: {forward}, {input} and {weight}");
+            let sums = |pass: Pass| if whole(pass) { 5e-6 } else { 1e-5 };
+            let by_weight = if g.kernel_h == 3 { 2e-6 } else { 4e-6 };
+            assert!(
+                forward < sums(Pass::Forward) && input < sums(Pass::Input) && weight < by_weight,
+                "{what}: {forward}, {input} and {weight}"
+            );
         }
     }
 }

@@ -196,6 +196,13 @@ impl Tiles {
         Tiles { batch, c, k, all, down, right, side, slot, rows_at_once: down.tiles, images_at_once: batch }
     }
 
+    /// The same in the groups of a correlation. Where tiles are few for so many outputs there is one: that each thread transforms its
+    /// inputs costs less than transforming all weights beforehand.
+    pub(super) fn correlated(self, lanes: usize) -> Tiles {
+        let all = self.batch.saturating_mul(self.down.tiles * self.right.tiles);
+        if all <= MOST_TILES.min(self.k / 2) { self } else { self.grouped(self.channels(self.pieces().0, lanes)) }
+    }
+
     /// The same in groups that keep the transforms of so many channels near.
     pub(super) fn grouped(mut self, channels: usize) -> Tiles {
         let (rows, columns) = (self.down.tiles, self.right.tiles);
@@ -220,6 +227,11 @@ impl Tiles {
     /// Channels of all pieces of an image, those between them included.
     pub(super) fn depth(&self) -> usize {
         (self.pieces().0 - 1) * self.slot + self.c
+    }
+
+    /// Channels of a piece, and those up to the next one.
+    pub(super) fn rows(&self) -> usize {
+        if self.pieces().0 > 1 { self.slot } else { self.c }
     }
 
     /// Room for the channels of some pieces in whole vectors.

@@ -445,12 +445,15 @@ impl<T: Float> Gradients<'_, T> {
     }
 }
 
-/// The weights of one input channel with a block of outputs, for a pair of pieces.
+/// The weights of some input channels with a block of outputs, for a pair of pieces.
 pub(super) struct Kernels<'a, T> {
     /// Of each element of the pieces the place in the kernel.
     pub(super) elements: &'a [i64],
-    /// `[row][column][output]` of the whole kernel, and a row of zeros.
+    /// `[channel][row][column][output]` of the whole kernels.
     pub(super) from: &'a [T],
+    pub(super) taps: usize,
+    pub(super) channels: usize,
+    /// `[plane][channel][output]`.
     pub(super) to: *mut T,
     pub(super) plane: usize,
     pub(super) block: usize,
@@ -461,10 +464,11 @@ impl<T: Float, const SIDE: usize> SimdBody<T> for Sized<Kernels<'_, T>, SIDE> {
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         let t = self.0;
-        let rows = t.from.len() / t.block;
         assert!(t.block.is_multiple_of(S::N) && t.elements.len() == SIDE * SIDE);
-        assert!(t.elements.iter().all(|&place| (place as usize) < rows));
-        for vector in (0..t.block).step_by(S::N) {
+        assert!(t.from.len() >= t.channels * t.taps * t.block);
+        let vectors =
+            (0..t.channels).flat_map(|channel| (0..t.block).step_by(S::N).map(move |vector| (channel, vector)));
+        for (channel, vector) in vectors {
             // SAFETY: the rows of a block are there, and the caller has room for the planes.
             unsafe {
                 let mut half = [[S::zero(); SIDE]; 6];
@@ -472,7 +476,10 @@ impl<T: Float, const SIDE: usize> SimdBody<T> for Sized<Kernels<'_, T>, SIDE> {
                     let mut g = [S::zero(); SIDE];
                     for r in 0..SIDE {
                         let place = t.elements[SIDE * r + s] as usize;
-                        g[r] = S::load(t.from.as_ptr().add(place * t.block + vector));
+                        // What a piece has more than the kernel is zero.
+                        if place < t.taps {
+                            g[r] = S::load(t.from.as_ptr().add((channel * t.taps + place) * t.block + vector));
+                        }
                     }
                     let u = weight::<S, SIDE>(g);
                     for r in 0..6 {
@@ -482,7 +489,7 @@ impl<T: Float, const SIDE: usize> SimdBody<T> for Sized<Kernels<'_, T>, SIDE> {
                 for r in 0..6 {
                     let u = weight::<S, SIDE>(half[r]);
                     for s in 0..6 {
-                        S::store(t.to.add((6 * r + s) * t.plane + vector), u[s]);
+                        S::store(t.to.add((6 * r + s) * t.plane + channel * t.block + vector), u[s]);
                     }
                 }
             }
