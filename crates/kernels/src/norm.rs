@@ -12,7 +12,7 @@
 //! threads too. What passed ReLU is computed again, which is cheaper than to read it.
 
 use crate::element::{Float, compiled_here};
-use crate::isa;
+use crate::isa::{self, Simd, SimdBody};
 use crate::par::{self, Shared};
 
 /// Sums are spread over so many lanes.
@@ -163,33 +163,51 @@ fn standardize_of<T: Float>(x: &[T], how: &Standard<'_, T>, statistics: &mut [f6
         return statistics.fill(f64::NAN);
     }
     let piece = extent.piece();
-    let y = Shared(y.as_mut_ptr());
+    let (isa, y) = (isa::isa_of::<T>(), Shared(y.as_mut_ptr()));
     par::for_each_chunk(statistics, 2 * piece, 6 * piece * extent.outer * extent.inner, |at, statistics| {
-        isa::dispatch::<T, _>(
-            #[inline(always)]
-            || {
-                moments(x, extent, at * piece, statistics);
-                let mut lines = [[T::ZERO; 3]; 2 * LANES];
-                let count = statistics.len() / 2;
-                for (c, s) in statistics.chunks_exact(2).enumerate() {
-                    lines[c] = how.line(at * piece + c, s[0], s[1]);
-                }
-                for o in 0..extent.outer {
-                    for (c, line) in lines[..count].iter().enumerate() {
-                        let start = extent.start(o, at * piece + c);
-                        // SAFETY: the length was checked, and this piece alone has the channel.
-                        let y = unsafe { std::slice::from_raw_parts_mut(y.get().add(start), extent.inner) };
-                        let x = &x[start..start + extent.inner];
-                        if how.relu {
-                            y.iter_mut().zip(x).for_each(|(y, &x)| *y = rectified(at_line(line, x)));
-                        } else {
-                            y.iter_mut().zip(x).for_each(|(y, &x)| *y = at_line(line, x));
-                        }
-                    }
-                }
-            },
-        );
+        let body = Standardized { x, how, first: at * piece, statistics, y: y.get() };
+        // SAFETY: the set comes from detection; the length was checked, and this piece alone has its channels.
+        unsafe { T::simd(isa, body) };
     });
+}
+
+/// The channels from `first` on, as many as there are statistics.
+struct Standardized<'a, T> {
+    x: &'a [T],
+    how: &'a Standard<'a, T>,
+    first: usize,
+    statistics: &'a mut [f64],
+    /// The whole result.
+    y: *mut T,
+}
+
+impl<T: Float> SimdBody<T> for Standardized<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
+        let Standardized { x, how, first, statistics, y } = self;
+        let extent = how.extent;
+        // SAFETY: the set is enabled here.
+        unsafe { moments::<T, S>(x, extent, first, statistics) };
+        let mut lines = [[T::ZERO; 3]; 2 * LANES];
+        let count = statistics.len() / 2;
+        for (c, s) in statistics.chunks_exact(2).enumerate() {
+            lines[c] = how.line(first + c, s[0], s[1]);
+        }
+        for o in 0..extent.outer {
+            for (c, line) in lines[..count].iter().enumerate() {
+                let start = extent.start(o, first + c);
+                // SAFETY: the caller's promise.
+                let y = unsafe { std::slice::from_raw_parts_mut(y.add(start), extent.inner) };
+                let x = &x[start..start + extent.inner];
+                if how.relu {
+                    y.iter_mut().zip(x).for_each(|(y, &x)| *y = rectified(at_line(line, x)));
+                } else {
+                    y.iter_mut().zip(x).for_each(|(y, &x)| *y = at_line(line, x));
+                }
+            }
+        }
+    }
 }
 
 /// `(x - mean) * scale + shift`.
@@ -205,8 +223,11 @@ fn rectified<T: Float>(v: T) -> T {
 }
 
 /// The means and variances of channels from `first` on.
+///
+/// # Safety
+/// The set of S is enabled in the caller.
 #[inline(always)]
-fn moments<T: Float>(x: &[T], extent: Channels, first: usize, statistics: &mut [f64]) {
+unsafe fn moments<T: Float, S: Simd<T = T>>(x: &[T], extent: Channels, first: usize, statistics: &mut [f64]) {
     let count = statistics.len() / 2;
     statistics.fill(0.0);
     let mut seen = 0.0;
@@ -226,7 +247,10 @@ fn moments<T: Float>(x: &[T], extent: Channels, first: usize, statistics: &mut [
             extent.blocks(
                 first + c,
                 #[inline(always)]
-                |block| merge(s, &mut seen, x, block),
+                |block| {
+                    // SAFETY: the caller's promise.
+                    unsafe { merge::<T, S>(s, &mut seen, x, block) }
+                },
             );
         }
     }
@@ -234,33 +258,54 @@ fn moments<T: Float>(x: &[T], extent: Channels, first: usize, statistics: &mut [
 }
 
 /// Adds a block to a mean and a sum of squared distances of `seen` elements.
+///
+/// # Safety
+/// The set of S is enabled in the caller.
 #[inline(always)]
-fn merge<T: Float>(s: &mut [f64], seen: &mut f64, x: &[T], block: Strips) {
+unsafe fn merge<T: Float, S: Simd<T = T>>(s: &mut [f64], seen: &mut f64, x: &[T], block: Strips) {
     block.fetch_next(x.as_ptr());
     let n = block.numel() as f64;
-    let mean = sum(x, block, |v| v) / n;
-    let middle = T::real(mean);
-    let squares = sum(x, block, |v| v.minus(middle).times(v.minus(middle)));
+    // SAFETY: the caller's promise.
+    let mean = unsafe { sum::<T, S, false>(x, block, T::ZERO) } / n;
+    // SAFETY: as above.
+    let squares = unsafe { sum::<T, S, true>(x, block, T::real(mean)) };
     let (distance, total) = (mean - s[0], *seen + n);
     s[0] += distance * n / total;
     s[1] += squares + distance * distance * *seen * n / total;
     *seen = total;
 }
 
-/// The sum of `f(v)` over a block, in lanes.
+/// The sum over a block of elements, or of their squared distances from the middle, in lanes. Of plain loops the compiler made
+/// vectors of two lanes here.
+///
+/// # Safety
+/// The set of S is enabled in the caller.
 #[inline(always)]
-fn sum<T: Float>(x: &[T], block: Strips, f: impl Fn(T) -> T) -> f64 {
-    // What does not fill all lanes has some of its own: those of whole chunks stay in registers.
+// Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
+#[allow(clippy::needless_range_loop)]
+unsafe fn sum<T: Float, S: Simd<T = T>, const SQUARES: bool>(x: &[T], block: Strips, middle: T) -> f64 {
+    // What does not fill all lanes has some of its own.
     let (mut lanes, mut ends) = ([T::ZERO; LANES], [T::ZERO; LANES]);
-    for strip in block.of(x) {
-        let (whole, rest) = strip.as_chunks::<LANES>();
-        for chunk in whole {
-            for i in 0..LANES {
-                lanes[i] = lanes[i].plus(f(chunk[i]));
+    // SAFETY: vectors are inside of chunks and of the lanes.
+    unsafe {
+        let (mut sums, away, zero) = ([S::zero(); LANES], S::splat(T::ZERO - middle), S::zero());
+        for strip in block.of(x) {
+            let (whole, rest) = strip.as_chunks::<LANES>();
+            for chunk in whole {
+                for i in 0..LANES / S::N {
+                    let v = S::load(chunk.as_ptr().add(i * S::N));
+                    let d = S::add(v, away);
+                    // Not added in the same step: that would be rounded once with some sets and twice with others.
+                    sums[i] = S::add(sums[i], if SQUARES { S::fma(d, d, zero) } else { v });
+                }
+            }
+            for (end, &v) in ends.iter_mut().zip(rest) {
+                let d = v.minus(middle);
+                *end = end.plus(if SQUARES { d.times(d) } else { v });
             }
         }
-        for (lane, &v) in ends.iter_mut().zip(rest) {
-            *lane = lane.plus(f(v));
+        for i in 0..LANES / S::N {
+            S::store(lanes.as_mut_ptr().add(i * S::N), sums[i]);
         }
     }
     fold(lanes, ends)
