@@ -1,7 +1,7 @@
 //! Depthwise convolution: each channel has a kernel of its own.
 //!
-//! Small square kernels have a way of their own, [`rows`], and so have kernels of one element, [`single`]; with other strides and with
-//! rows that fill vectors badly these hold a pixel of many planes, [`across`]; the rest goes through frames.
+//! Small kernels have a way of their own, [`rows`], and so have kernels of one element, [`single`]; another one holds a pixel of many
+//! planes, [`across`]; the rest goes through frames. Which costs least is in [`cost`].
 //!
 //! The plain loop: `y[n, c, i, j] = sum over r, s of w[c, r, s] * x[n, c, i * stride + r * dilation - padding, ..]`.
 //!
@@ -12,7 +12,8 @@
 //! images of a channel at a time, so that sums stay vectors.
 
 pub(crate) mod across;
-mod rows;
+mod cost;
+pub(crate) mod rows;
 mod single;
 
 use crate::buffer::Buffer;
@@ -24,6 +25,7 @@ use crate::par::{self, Shared};
 use crate::planes::copy;
 use crate::tile::{Dots, Start, Sweep};
 use across::Pass;
+use cost::Way;
 
 /// Bytes of frames that the gradient by the weights has at hand.
 const NEAR: usize = 24 << 10;
@@ -247,11 +249,10 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
     if single::fits::<T>(isa, g) {
         return single::conv2d(isa, g, x, w, epilogue, y);
     }
-    if across::pays::<T>(isa, g, Pass::Forward) {
-        return across::conv2d(isa, g, x, w, epilogue, y);
-    }
-    if rows::fits::<T>(isa, g, Pass::Forward) {
-        return rows::conv2d(isa, g, x, w, epilogue, y);
+    match cost::cheapest::<T>(isa, g, Pass::Forward) {
+        Way::Across => return across::conv2d(isa, g, x, w, epilogue, y),
+        Way::Rows => return rows::conv2d(isa, g, x, w, epilogue, y),
+        Way::Frames => {}
     }
     Plan::forward(g, g.kernel_h * g.kernel_w > MANY).run(isa, g.in_channels, x, w, epilogue, y);
 }
@@ -261,11 +262,10 @@ pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
     if single::fits::<T>(isa, g) {
         return single::conv2d_input(isa, g, w, gy, gx);
     }
-    if across::pays::<T>(isa, g, Pass::Input) {
-        return across::conv2d_input(isa, g, w, gy, gx);
-    }
-    if rows::fits::<T>(isa, g, Pass::Input) {
-        return rows::conv2d_input(isa, g, w, gy, gx);
+    match cost::cheapest::<T>(isa, g, Pass::Input) {
+        Way::Across => return across::conv2d_input(isa, g, w, gy, gx),
+        Way::Rows => return rows::conv2d_input(isa, g, w, gy, gx),
+        Way::Frames => {}
     }
     Plan::backward(g).run(isa, g.in_channels, gy, w, Epilogue::NONE, gx);
 }
@@ -275,11 +275,10 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
     if single::fits::<T>(isa, g) {
         return single::conv2d_weight(isa, g, x, gy, gw);
     }
-    if across::pays::<T>(isa, g, Pass::Weight) {
-        return across::weights::conv2d_weight(isa, g, x, gy, gw);
-    }
-    if rows::fits::<T>(isa, g, Pass::Weight) {
-        return rows::conv2d_weight(isa, g, x, gy, gw);
+    match cost::cheapest::<T>(isa, g, Pass::Weight) {
+        Way::Across => return across::weights::conv2d_weight(isa, g, x, gy, gw),
+        Way::Rows => return rows::weights::conv2d_weight(isa, g, x, gy, gw),
+        Way::Frames => {}
     }
     let plan = Plan::forward(g, true);
     let taps = plan.taps.len();

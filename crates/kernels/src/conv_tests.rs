@@ -344,6 +344,10 @@ fn depthwise_agrees_with_the_twin_on_each_set() {
             (3, 3, 7),
             (4, 4, 1),
             (4, 4, 2),
+            (1, 4, 1),
+            (7, 1, 2),
+            (6, 3, 1),
+            (7, 7, 1),
         ];
         for (kernel, dilation) in kernels.map(|(kh, kw, d)| ((kh, kw), (d, d))) {
             for stride in [(1, 1), (2, 2), (3, 3), (2, 3), (3, 1)] {
@@ -363,20 +367,22 @@ fn depthwise_agrees_with_the_twin_on_each_set() {
 }
 
 #[test]
-fn depthwise_across_planes_agrees_with_the_twin_on_each_set() {
+fn depthwise_across_planes_and_by_rows_agrees_with_the_twin_on_each_set() {
     let mut state = 1usize;
     let mut pick = |from: usize, to: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         from + (state >> 33) % (to - from + 1)
     };
     let mut tried = 0;
-    while tried < 150 {
+    while tried < 300 {
         let (batch, channels) = (pick(1, 7), pick(2, 40));
-        let (kernel, dilation) = ((pick(1, 7), pick(1, 5)), (pick(1, 2), pick(1, 2)));
+        let (kernel, dilation) = ((pick(1, 7), pick(1, 7)), (pick(1, 2), pick(1, 2)));
         let reach = ((kernel.0 - 1) * dilation.0, (kernel.1 - 1) * dilation.1);
         let padding = (pick(0, reach.0), pick(0, reach.0), pick(0, reach.1), pick(0, reach.1));
         let most = if tried % 3 == 0 { 40 } else { 9 };
-        let (image, stride) = ((pick(1, most), pick(1, most)), (pick(1, 4), pick(1, 4)));
+        let square = pick(1, 3);
+        let stride = if tried % 2 == 0 { (square, square) } else { (pick(1, 4), pick(1, 4)) };
+        let image = (pick(1, most), pick(1, most));
         let input = [batch, channels, image.0, image.1];
         let g = ConvGeometry::new(input, [channels, 1, kernel.0, kernel.1], stride, padding, dilation, channels);
         let Some(g) = g.filter(conv_depthwise::fits) else { continue };
@@ -385,6 +391,7 @@ fn depthwise_across_planes_agrees_with_the_twin_on_each_set() {
             if conv_depthwise::across::fits::<f32>(isa, &g) {
                 compare_across(&g, isa);
             }
+            compare_rows(&g, isa);
         }
     }
 }
@@ -405,23 +412,57 @@ fn depthwise_kernels_of_one_element_agree_with_the_twin_on_each_set() {
 
 fn compare_across(g: &ConvGeometry, isa: Isa) {
     use conv_depthwise::across;
+    compare_passes(
+        g,
+        [true; 3],
+        |x, w, epilogue, y| across::conv2d(isa, g, x, w, epilogue, y),
+        |w, gy, gx| across::conv2d_input(isa, g, w, gy, gx),
+        |x, gy, gw| across::weights::conv2d_weight(isa, g, x, gy, gw),
+    );
+}
+
+fn compare_rows(g: &ConvGeometry, isa: Isa) {
+    use conv_depthwise::{across::Pass, rows};
+    compare_passes(
+        g,
+        [Pass::Forward, Pass::Input, Pass::Weight].map(|pass| rows::fits::<f32>(isa, g, pass)),
+        |x, w, epilogue, y| rows::conv2d(isa, g, x, w, epilogue, y),
+        |w, gy, gx| rows::conv2d_input(isa, g, w, gy, gx),
+        |x, gy, gw| rows::weights::conv2d_weight(isa, g, x, gy, gw),
+    );
+}
+
+/// Compares those passes of a way that there are with the twin.
+fn compare_passes(
+    g: &ConvGeometry,
+    there: [bool; 3],
+    forward: impl Fn(&[f32], &[f32], Epilogue<f32>, &mut [f32]),
+    by_input: impl Fn(&[f32], &[f32], &mut [f32]),
+    by_weight: impl Fn(&[f32], &[f32], &mut [f32]),
+) {
     let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
     let (x, w, gy) = (integers::<f32>(x_len, 1), integers::<f32>(w_len, 2), integers::<f32>(y_len, 3));
     let bias = integers::<f32>(g.out_channels, 4);
     let fresh = |n: usize| (vec![f32::NAN; n], vec![0.0; n]);
-    let (mut got, mut expected) = fresh(y_len);
-    across::conv2d(isa, g, &x, &w, Epilogue { bias: Some(&bias), relu: true }, &mut got);
-    naive::conv2d(g, &x, &w, Some(&bias), &mut expected);
-    expected.iter_mut().for_each(|y| *y = y.max(0.0));
-    assert_eq!(got, expected, "conv2d on {isa:?} of {g:?}");
-    let (mut got, mut expected) = fresh(x_len);
-    across::conv2d_input(isa, g, &w, &gy, &mut got);
-    naive::conv2d_input(g, &w, &gy, &mut expected);
-    assert_eq!(got, expected, "conv2d_input on {isa:?} of {g:?}");
-    let (mut got, mut expected) = fresh(w_len);
-    across::weights::conv2d_weight(isa, g, &x, &gy, &mut got);
-    naive::conv2d_weight(g, &x, &gy, &mut expected);
-    assert_eq!(got, expected, "conv2d_weight on {isa:?} of {g:?}");
+    if there[0] {
+        let (mut got, mut expected) = fresh(y_len);
+        forward(&x, &w, Epilogue { bias: Some(&bias), relu: true }, &mut got);
+        naive::conv2d(g, &x, &w, Some(&bias), &mut expected);
+        expected.iter_mut().for_each(|y| *y = y.max(0.0));
+        assert_eq!(got, expected, "conv2d of {g:?}");
+    }
+    if there[1] {
+        let (mut got, mut expected) = fresh(x_len);
+        by_input(&w, &gy, &mut got);
+        naive::conv2d_input(g, &w, &gy, &mut expected);
+        assert_eq!(got, expected, "conv2d_input of {g:?}");
+    }
+    if there[2] {
+        let (mut got, mut expected) = fresh(w_len);
+        by_weight(&x, &gy, &mut got);
+        naive::conv2d_weight(g, &x, &gy, &mut expected);
+        assert_eq!(got, expected, "conv2d_weight of {g:?}");
+    }
 }
 
 /// Numbers that do not add exactly.

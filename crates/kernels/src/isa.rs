@@ -136,6 +136,16 @@ pub(crate) fn prefetch<T>(x: *const T, i: usize) {
     let _ = (x, i);
 }
 
+/// Aligns the stack of the function that this is inlined into to cache lines. Vectors that have no register lie across two lines
+/// otherwise, as the compiler does not align it on their behalf.
+#[inline(always)]
+pub(crate) fn align_stack() {
+    #[repr(align(64))]
+    struct Line;
+    let line = Line;
+    std::hint::black_box(&raw const line);
+}
+
 /// A body of plain loops for [`dispatch`]. Write `#[inline(always)]` over `run`, and over what it calls.
 pub trait Body {
     /// What the body returns.

@@ -14,7 +14,6 @@
 
 pub(crate) mod weights;
 
-use super::rows;
 use crate::buffer::Buffer;
 use crate::conv::{ConvGeometry, Epilogue};
 use crate::conv_parts::lanes;
@@ -51,53 +50,6 @@ pub(crate) enum Pass {
     Forward,
     Input,
     Weight,
-}
-
-/// Whether a pass is faster this way. The bounds are from the times of 60 random depthwise convolutions on Zen 3 with AVX2: vectors
-/// of pixels are slow where strides leave results out and where rows fill them badly, and preparations need many planes to pay.
-pub(crate) fn pays<T: Float>(isa: Isa, g: &ConvGeometry, pass: Pass) -> bool {
-    if !fits::<T>(isa, g) {
-        return false;
-    }
-    let n = lanes::<T>(isa);
-    let (groups, taps) = (g.batch * g.in_channels / n, g.kernel_h * g.kernel_w);
-    let strided = g.stride != (1, 1);
-    if rows::fits::<T>(isa, g, pass) && (g.dilation == (1, 1) || pass != Pass::Weight) {
-        if isa == Isa::Avx2 && g.dilation == (1, 1) {
-            return groups >= 16 && !fills(g, pass);
-        }
-        return groups >= 16
-            && match (strided, pass) {
-                (true, Pass::Input) => true,
-                (true, _) => taps == 25,
-                (false, _) => taps == 25 && pass == Pass::Weight,
-            };
-    }
-    let width = if pass == Pass::Input { g.in_w } else { g.out_w };
-    let narrow = width < 16 && matches!(width % 8, 1..=6);
-    match (strided, pass) {
-        (true, Pass::Weight) => groups >= 2,
-        (true, _) => groups >= 4,
-        (false, Pass::Weight) => groups >= 16 && (taps >= 6 || narrow || g.in_channels.is_multiple_of(n)),
-        (false, _) => groups >= 16 && (taps >= 16 || narrow),
-    }
-}
-
-/// Whether rows fill vectors of pixels well enough for a kernel of [`rows`], from the times of 80 depthwise convolutions on Zen 3 with
-/// AVX2: results of 3 to 28 columns, kernels of 2x2 to 5x5.
-fn fills(g: &ConvGeometry, pass: Pass) -> bool {
-    let width = if pass == Pass::Input { g.in_w } else { g.out_w };
-    // The tenths of all elements, at least, that must be of results.
-    let least = match (g.kernel_h, g.stride.0, pass) {
-        (_, 2 | 3, Pass::Input) => return false,
-        (2, ..) => 6,
-        (3 | 4, 1 | 2, _) | (5, 1, Pass::Forward | Pass::Input) => 7,
-        (3, ..) => 8,
-        _ => return false,
-    };
-    // Narrow vectors take as long as whole ones.
-    let vectors = if width < 8 { width.div_ceil(4) } else { width.div_ceil(8) };
-    10 * width >= least * 8 * vectors
 }
 
 /// One axis of a correlation of frames.

@@ -5,17 +5,17 @@
 //!
 //! The tricks: a vector of pixels and its neighbours are read once and added to all the rows of results that they are part of,
 //! which stay in registers; masks, the same for all rows, leave out what lies beside the image; the last vector of a row
-//! overlaps the one before it. With a dilation every d-th row is a plane of its own for them. The gradient by the input is the
-//! same with the kernel turned around; that by the weights keeps the rows of gradients in registers instead, and its sums over
-//! an image. Larger strides are in [`strided`].
+//! overlaps the one before it, and that of a short row spills over the next one, which is written later. With a dilation every
+//! d-th row is a plane of its own for them. The gradient by the input is the same with the kernel turned around; that by the
+//! weights is in [`weights`]. Larger strides are in [`strided`].
 
 // Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
 #![allow(clippy::needless_range_loop, clippy::manual_memcpy)]
 
 mod strided;
+pub(crate) mod weights;
 
 use super::across::Pass;
-use crate::buffer::Buffer;
 use crate::conv::{ConvGeometry, Epilogue};
 use crate::conv_parts::lanes;
 use crate::element::Float;
@@ -23,30 +23,35 @@ use crate::isa::{self, Isa, Simd, SimdBody};
 use crate::par::{self, Shared};
 use std::ops::Range;
 
-/// So many planes, which are neighbours in memory, are taken from each image for the gradient by the weights.
-const NEIGHBOURS: usize = 32;
+/// Columns of a kernel, at most, and rows of it forward at stride 1 where there are 32 registers.
+const MOST: usize = 7;
+/// Rows of other kernels, at most, and columns at stride 2.
+const FEWER: usize = 5;
 
 /// Whether a geometry that is depthwise is one of these, on a set that has masks.
-pub(super) fn fits<T: Float>(isa: Isa, g: &ConvGeometry, pass: Pass) -> bool {
-    let (kernel, dilation) = (g.kernel_h, g.dilation.0);
-    let few = isa == Isa::Avx2;
-    let most = (kernel - 1).saturating_mul(dilation);
+pub(crate) fn fits<T: Float>(isa: Isa, g: &ConvGeometry, pass: Pass) -> bool {
+    let (kernel, stride) = ((g.kernel_h, g.kernel_w), g.stride);
+    let reach = |kernel: usize, dilation: usize| (kernel - 1).saturating_mul(dilation);
+    let (down, right) = (reach(kernel.0, g.dilation.0), reach(kernel.1, g.dilation.1));
     size_of::<T>() == 4
         && isa != Isa::Portable
-        && kernel == g.kernel_w
-        && (matches!(kernel, 3 | 5) || few && matches!(kernel, 2 | 4))
-        && dilation == g.dilation.1
-        && (dilation == 1 || few && g.stride == (1, 1))
-        && (matches!(g.stride, (1, 1) | (2, 2)) || few && g.stride == (3, 3) && kernel <= 3 && pass != Pass::Input)
-        && g.padding.0.max(g.padding.1).max(g.padding.2).max(g.padding.3) <= most
+        && kernel.1 <= MOST
+        && match stride {
+            (1, 1) => kernel.0 <= FEWER || kernel.0 == MOST && isa == Isa::Avx512 && pass != Pass::Weight,
+            (2, 2) => g.dilation == (1, 1) && kernel.0.max(kernel.1) <= FEWER,
+            (3, 3) => g.dilation == (1, 1) && matches!(kernel, (2, 2) | (3, 3)) && pass != Pass::Input,
+            _ => false,
+        }
+        && g.padding.0.max(g.padding.1) <= down
+        && g.padding.2.max(g.padding.3) <= right
 }
 
 /// A correlation of planes: their size, that of the results, and how far the first window reaches out of the plane.
 #[derive(Clone, Copy)]
 struct Planes {
-    kernel: usize,
+    kernel: (usize, usize),
     stride: usize,
-    dilation: usize,
+    dilation: (usize, usize),
     height: usize,
     width: usize,
     out_h: usize,
@@ -59,32 +64,32 @@ struct Planes {
 impl Planes {
     fn forward<T: Float>(g: &ConvGeometry, isa: Isa) -> Planes {
         Planes {
-            kernel: g.kernel_h,
+            kernel: (g.kernel_h, g.kernel_w),
             stride: g.stride.0,
-            dilation: g.dilation.0,
+            dilation: g.dilation,
             height: g.in_h,
             width: g.in_w,
             out_h: g.out_h,
             out_w: g.out_w,
             top: g.padding.0,
             left: g.padding.2,
-            narrow: narrow::<T>(isa, g.out_w),
+            narrow: narrow::<T>(isa, g.out_w, (g.kernel_h, g.kernel_w)),
         }
     }
 
     /// The correlation of gradients that gives the gradient by the input at stride 1.
     fn backward<T: Float>(g: &ConvGeometry, isa: Isa) -> Planes {
         Planes {
-            kernel: g.kernel_h,
+            kernel: (g.kernel_h, g.kernel_w),
             stride: 1,
-            dilation: g.dilation.0,
+            dilation: g.dilation,
             height: g.out_h,
             width: g.out_w,
             out_h: g.in_h,
             out_w: g.in_w,
             top: (g.kernel_h - 1) * g.dilation.0 - g.padding.0,
             left: (g.kernel_w - 1) * g.dilation.1 - g.padding.2,
-            narrow: narrow::<T>(isa, g.in_w),
+            narrow: narrow::<T>(isa, g.in_w, (g.kernel_h, g.kernel_w)),
         }
     }
 
@@ -95,7 +100,7 @@ impl Planes {
 
     /// The parts of a plane.
     fn parts(&self) -> Vec<Part> {
-        let d = self.dilation;
+        let d = self.dilation.0;
         let part = |result: usize| {
             let top = self.top.saturating_sub(result).div_ceil(d);
             let row = result + top * d - self.top;
@@ -111,11 +116,21 @@ impl Planes {
         (0..self.out_w).step_by(lanes).map(move |j| j.min(self.out_w.saturating_sub(lanes)))
     }
 
-    /// The first `end` lanes of a vector that begins at column `j + s - left` of the plane, as far as they are in it.
+    /// For each column of vectors and each column of the kernel, which of the first `end` pixels that they meet are in the plane: in as
+    /// many vectors as the stride.
     #[inline(always)]
-    unsafe fn inside<S: Simd>(self, j: usize, s: usize, end: usize) -> S::M {
-        // SAFETY: the caller's promise: the set is enabled.
-        unsafe { within::<S>(self.left, self.width, j + s, end) }
+    unsafe fn inside<S: Simd>(self, end: usize) -> Vec<S::M> {
+        let mut all = Vec::with_capacity(self.out_w.div_ceil(S::N) * self.kernel.1 * self.stride);
+        for j in self.columns(S::N) {
+            for s in 0..self.kernel.1 {
+                for k in 0..self.stride {
+                    let at = self.stride * j + s * self.dilation.1 + k * S::N;
+                    // SAFETY: the caller's promise: the set is enabled.
+                    all.push(unsafe { within::<S>(self.left, self.width, at, end) });
+                }
+            }
+        }
+        all
     }
 }
 
@@ -138,23 +153,28 @@ struct Part {
     top: usize,
 }
 
-/// Whether the narrow vectors waste less.
-fn narrow<T: Float>(isa: Isa, width: usize) -> bool {
-    let full = lanes::<T>(isa);
-    // Only AVX-512 writes a part of a vector quickly.
-    width <= full / 2 || isa != Isa::Avx512 && width < full
+/// Whether the narrow vectors waste less for a row of so many results. Only the usual kernels are compiled with them.
+pub(super) fn narrow<T: Float>(isa: Isa, width: usize, kernel: (usize, usize)) -> bool {
+    let (half, taps) = (lanes::<T>(isa) / 2, kernel.0 * kernel.1);
+    // Where a full vector takes as long as two of them, an odd number of them is less, but for what each vector costs with few taps.
+    let odd = isa::half_cost(isa) == 1 && taps > 9 && width.div_ceil(half) % 2 == 1;
+    // Those of AVX2 are as fast as full ones.
+    isa == Isa::Avx512 && matches!(kernel, (3, 3) | (5, 5)) && (width <= half || odd)
 }
 
 /// [`crate::conv::conv2d`] where it [`fits`].
-pub(super) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, y: &mut [T]) {
+pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, y: &mut [T]) {
     let planes = Planes::forward::<T>(g, isa);
     each_plane(isa, g, planes, planes.sizes(), (x, w, epilogue), y, false);
 }
 
 /// [`crate::conv::conv2d_input`] where it [`fits`].
-pub(super) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
+pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
     if g.stride == (2, 2) {
-        let planes = Planes { narrow: narrow::<T>(isa, g.in_w.div_ceil(2)), ..Planes::forward::<T>(g, isa) };
+        let planes = Planes {
+            narrow: narrow::<T>(isa, g.in_w.div_ceil(2), (g.kernel_h, g.kernel_w)),
+            ..Planes::forward::<T>(g, isa)
+        };
         let (plane, out) = planes.sizes();
         return each_plane(isa, g, planes, (out, plane), (gy, w, Epilogue::NONE), gx, true);
     }
@@ -205,21 +225,22 @@ struct Job<'a, T> {
 }
 
 /// A plane, its kernel and its result; for the gradient by the input x is the gradient of the result, and y that of the input.
-struct Plane<'a, T> {
+struct Plane<'a, S: Simd> {
     planes: Planes,
-    x: *const T,
-    w: *const T,
-    start: T,
+    x: *const S::T,
+    w: *const S::T,
+    start: S::T,
     /// Results are not below it; zero is added to them, so that zeros are positive as after a ReLU of its own.
-    floor: T,
+    floor: S::T,
     parts: &'a [Part],
-    y: *mut T,
+    inside: &'a [S::M],
+    y: *mut S::T,
 }
 
 impl<T: Float> Job<'_, T> {
     #[inline(always)]
-    fn plane(&self, i: usize) -> Plane<'_, T> {
-        let (channel, taps) = (i % self.channels, self.planes.kernel * self.planes.kernel);
+    fn plane<'a, S: Simd<T = T>>(&'a self, inside: &'a [S::M], i: usize) -> Plane<'a, S> {
+        let (channel, taps) = (i % self.channels, self.planes.kernel.0 * self.planes.kernel.1);
         Plane {
             planes: self.planes,
             x: self.x.as_ptr().wrapping_add(i * self.sizes.0),
@@ -227,6 +248,7 @@ impl<T: Float> Job<'_, T> {
             start: self.epilogue.bias.map_or(T::ZERO, |bias| bias[channel]),
             floor: if self.epilogue.relu { T::ZERO } else { T::LOWEST },
             parts: self.parts,
+            inside,
             y: self.y.wrapping_add(i * self.sizes.1),
         }
     }
@@ -238,17 +260,13 @@ impl<T: Float> SimdBody<T> for Job<'_, T> {
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         // What does not fit is not compiled.
         if const { size_of::<T>() == 4 && S::REGISTERS > 8 } {
+            isa::align_stack();
             // SAFETY: the caller's promise.
             unsafe {
-                match (self.planes.kernel, self.planes.narrow) {
-                    (2, false) if const { S::REGISTERS == 16 } => each::<S, 2>(self),
-                    (2, true) if const { S::REGISTERS == 16 } => each::<H, 2>(self),
-                    (4, false) if const { S::REGISTERS == 16 } => each::<S, 4>(self),
-                    (4, true) if const { S::REGISTERS == 16 } => each::<H, 4>(self),
-                    (3, false) => each::<S, 3>(self),
-                    (3, true) => each::<H, 3>(self),
-                    (_, false) => each::<S, 5>(self),
-                    (_, true) => each::<H, 5>(self),
+                if const { S::REGISTERS == 32 } && self.planes.narrow {
+                    kernels::<H, true>(self);
+                } else {
+                    kernels::<S, false>(self);
                 }
             }
         }
@@ -256,74 +274,191 @@ impl<T: Float> SimdBody<T> for Job<'_, T> {
 }
 
 #[inline(always)]
-unsafe fn each<S: Simd, const K: usize>(job: Job<'_, S::T>) {
-    for i in job.range.clone() {
-        let plane = job.plane(i);
-        // SAFETY: the caller's promise.
-        unsafe {
-            match (job.spread, job.planes.stride) {
-                (true, _) => strided::spread::<S, K>(plane),
-                (false, 1) => correlate::<S, K>(plane),
-                (false, 3) if const { S::REGISTERS == 16 && K <= 3 } => strided::correlate::<S, K, 3>(plane),
-                (false, _) => strided::correlate::<S, K, 2>(plane),
+unsafe fn kernels<S: Simd, const NARROW: bool>(job: Job<'_, S::T>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match job.planes.kernel {
+            (3, 3) => each::<S, 3, 3>(job),
+            (5, 5) => each::<S, 5, 5>(job),
+            _ if NARROW => unreachable!("other kernels have full vectors"),
+            _ if job.spread => each::<S, FEWER, MOST>(job),
+            (2, 2) if const { S::REGISTERS == 16 } => each::<S, 2, 2>(job),
+            (4, 4) if const { S::REGISTERS == 16 } => each::<S, 4, 4>(job),
+            (1, _) => each::<S, 1, MOST>(job),
+            (2, _) => each::<S, 2, MOST>(job),
+            (3, _) => each::<S, 3, MOST>(job),
+            (4, _) => each::<S, 4, MOST>(job),
+            (5, _) => each::<S, FEWER, MOST>(job),
+            _ if const { S::REGISTERS == 32 } => each::<S, MOST, MOST>(job),
+            _ => unreachable!("kernels have fewer rows"),
+        }
+    }
+}
+
+/// Planes with kernels of KH rows and KW columns, or at most so many where that is [`MOST`].
+#[inline(always)]
+unsafe fn each<S: Simd, const KH: usize, const KW: usize>(job: Job<'_, S::T>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if job.spread {
+            if const { KH % 2 == 1 && KH > 1 && KH < MOST } {
+                for i in job.range.clone() {
+                    strided::spread::<S, KH, KW>(job.plane::<S>(&[], i));
+                }
+            }
+            return;
+        }
+        let inside = job.planes.inside::<S>(S::N);
+        for i in job.range.clone() {
+            let plane = job.plane::<S>(&inside, i);
+            match job.planes.stride {
+                3 if const { matches!((KH, KW), (2, _) | (3, 3)) } => strided::correlate::<S, KH, KW, 3>(plane),
+                2 if const { KH <= FEWER } => strided::correlate::<S, KH, KW, 2>(plane),
+                _ => correlate::<S, KH, KW>(plane),
             }
         }
     }
 }
 
+/// Which pixels are in the plane, for a column of vectors.
+#[derive(Clone, Copy)]
+struct Inside<S: Simd, const KW: usize, const D: usize>([[S::M; D]; KW]);
+
+impl<S: Simd, const KW: usize, const D: usize> Inside<S, KW, D> {
+    /// Of so many columns of the kernel, from some element of the list on.
+    #[inline(always)]
+    unsafe fn new(all: &[S::M], first: usize, columns: usize) -> Self {
+        // SAFETY: the caller's promise: the list has so many more.
+        unsafe {
+            let mut inside = [[S::mask(0, 0); D]; KW];
+            for s in 0..KW {
+                if s < columns {
+                    for k in 0..D {
+                        inside[s][k] = *all.get_unchecked(first + D * s + k);
+                    }
+                }
+            }
+            Inside(inside)
+        }
+    }
+}
+
+/// The weights of a plane: those of a kernel whose size is known stay in registers.
+#[derive(Clone, Copy)]
+struct Weights<S: Simd, const KH: usize, const KW: usize> {
+    known: [[S::V; KW]; KH],
+    w: *const S::T,
+    columns: usize,
+}
+
+impl<S: Simd, const KH: usize, const KW: usize> Weights<S, KH, KW> {
+    #[inline(always)]
+    unsafe fn new(c: &Plane<'_, S>) -> Self {
+        // SAFETY: the caller's promise: the plane has a kernel.
+        unsafe {
+            let mut known = [[S::zero(); KW]; KH];
+            if const { KW == MOST } {
+                return Weights { known, w: c.w, columns: c.planes.kernel.1 };
+            }
+            for r in 0..KH {
+                for s in 0..KW {
+                    known[r][s] = S::splat(*c.w.add(r * KW + s));
+                }
+            }
+            Weights { known, w: c.w, columns: KW }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn at(&self, r: usize, s: usize) -> S::V {
+        if const { KW < MOST } {
+            return self.known[r][s];
+        }
+        // SAFETY: the caller's promise: the kernel has such a row and column.
+        unsafe { S::splat(*self.w.add(r * self.columns + s)) }
+    }
+}
+
 #[inline(always)]
-unsafe fn correlate<S: Simd, const K: usize>(c: Plane<'_, S::T>) {
-    let p = c.planes;
+unsafe fn correlate<S: Simd, const KH: usize, const KW: usize>(c: Plane<'_, S>) {
+    let (p, d) = (c.planes, c.planes.dilation);
     // SAFETY: the caller's promise: all rows are of planes and results, and masks leave out what is beside them.
     unsafe {
         let start = S::splat(c.start);
-        let mut w = [[S::zero(); K]; K];
-        for r in 0..K {
-            for s in 0..K {
-                w[r][s] = S::splat(*c.w.add(r * K + s));
-            }
-        }
-        let written = S::mask(0, p.out_w.min(S::N));
+        let w = Weights::<S, KH, KW>::new(&c);
         let mut ahead = Ahead::new(&p, c.x, c.y);
-        for j in p.columns(S::N) {
-            let mut inside = [S::mask(0, 0); K];
-            for s in 0..K {
-                inside[s] = p.inside::<S>(j, s * p.dilation, S::N);
-            }
+        for (v, j) in p.columns(S::N).enumerate() {
+            let inside = Inside::<S, KW, 1>::new(c.inside, v * w.columns, w.columns);
             for part in c.parts {
                 let mut x = c.x.wrapping_add(part.row * p.width + j).wrapping_sub(p.left);
-                let mut y = c.y.wrapping_add(part.result * p.out_w + j);
+                let mut y = Rows::<S>::new(&c, part.result, j, d.0);
                 // Row i of the plane is row r of the window of row i + top - r of the results, whose sums are rows[r].
-                let mut rows = [start; K];
-                for i in 0..part.out_h + K - 1 - part.top {
+                let mut rows = [start; KH];
+                for i in 0..part.out_h + KH - 1 - part.top {
                     ahead.step(S::N);
                     if i < part.height {
                         // A sum of its own for each row: the long chain through all of them has additions only.
-                        let mut sums = [S::zero(); K];
-                        for s in 0..K {
-                            let b = S::load_where(x.wrapping_add(s * p.dilation), inside[s]);
-                            for r in 0..K {
-                                sums[r] = S::fma(w[r][s], b, sums[r]);
+                        let mut sums = [S::zero(); KH];
+                        // A loop that ends somewhere in between is unrolled too.
+                        for s in 0..KW {
+                            if s >= w.columns {
+                                break;
+                            }
+                            let b = S::load_where(x.wrapping_add(s * d.1), inside.0[s][0]);
+                            for r in 0..KH {
+                                sums[r] = S::fma(w.at(r, s), b, sums[r]);
                             }
                         }
-                        for r in 0..K {
+                        for r in 0..KH {
                             rows[r] = S::add(rows[r], sums[r]);
                         }
-                        x = x.wrapping_add(p.dilation * p.width);
+                        x = x.wrapping_add(d.0 * p.width);
                     }
-                    if i + part.top + 1 >= K {
-                        let row = S::add(S::max(S::splat(c.floor), rows[K - 1]), S::zero());
-                        if p.out_w >= S::N {
-                            S::store(y, row);
-                        } else {
-                            S::store_where(y, written, row);
-                        }
-                        y = y.wrapping_add(p.dilation * p.out_w);
+                    if i + part.top + 1 >= KH {
+                        y.write(rows[KH - 1]);
                     }
-                    rows = next_row::<S, K>(rows, start);
+                    rows = next_row::<S, KH>(rows, start);
                 }
             }
         }
+    }
+}
+
+/// Rows of results, one after the other: of a column of vectors.
+struct Rows<S: Simd> {
+    /// Where the next row goes, how far away the one after it is, and the last place for a whole vector.
+    y: *mut S::T,
+    step: usize,
+    last: *mut S::T,
+    floor: S::V,
+    written: S::M,
+}
+
+impl<S: Simd> Rows<S> {
+    /// From row `first` and column j on, in steps of so many rows.
+    #[inline(always)]
+    unsafe fn new(c: &Plane<'_, S>, first: usize, j: usize, step: usize) -> Self {
+        let (width, out) = (c.planes.out_w, c.planes.sizes().1);
+        // A vector may spill over the rows behind a short row if those are written later.
+        let spills = out >= S::N && (step == 1 || first + (S::N - 1) / width < step);
+        let last = if spills { c.y.wrapping_add(out - S::N) } else { std::ptr::null_mut() };
+        // SAFETY: the caller's promise: the set is enabled.
+        let (floor, written) = unsafe { (S::splat(c.floor), S::mask(0, width.min(S::N))) };
+        Rows { y: c.y.wrapping_add(first * width + j), step: step * width, last, floor, written }
+    }
+
+    #[inline(always)]
+    unsafe fn write(&mut self, row: S::V) {
+        // SAFETY: the caller's promise: there is one more row, which lies in the plane.
+        unsafe {
+            let row = S::add(S::max(self.floor, row), S::zero());
+            if self.y <= self.last {
+                S::store(self.y, row);
+            } else {
+                S::store_where(self.y, self.written, row);
+            }
+        }
+        self.y = self.y.wrapping_add(self.step);
     }
 }
 
@@ -366,160 +501,4 @@ fn next_row<S: Simd, const K: usize>(rows: [S::V; K], first: S::V) -> [S::V; K] 
         next[r] = rows[r - 1];
     }
     next
-}
-
-/// [`crate::conv::conv2d_weight`] where it [`fits`].
-pub(super) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
-    let planes = Planes::forward::<T>(g, isa);
-    let ((plane, out), taps) = (planes.sizes(), planes.kernel * planes.kernel);
-    let (step_x, step_g) = (g.in_channels * plane, g.in_channels * out);
-    assert_eq!((x.len(), gy.len()), (g.batch * step_x, g.batch * step_g), "the arrays fit the geometry");
-    assert_eq!(gw.len(), g.in_channels * taps, "the result has all taps");
-    let vector = if planes.narrow { lanes::<T>(isa) / 2 } else { lanes::<T>(isa) };
-    let (gw, parts) = (Shared(gw.as_mut_ptr()), &planes.parts());
-    par::for_each_range(g.in_channels, g.batch.saturating_mul(2 * out * taps), |range| {
-        let mut sums = Buffer::<T>::unfilled(NEIGHBOURS * taps * vector);
-        let sums = sums.make_mut();
-        for first in range.clone().step_by(NEIGHBOURS) {
-            let channels = first..range.end.min(first + NEIGHBOURS);
-            let sums = &mut sums[..channels.len() * taps * vector];
-            sums.fill(T::ZERO);
-            let (steps, channels) = ((step_x, step_g), channels.clone());
-            let job = WeightJob { planes, parts, images: g.batch, steps, channels: channels.clone(), x, gy, sums };
-            // SAFETY: the set comes from detection; the arrays have the planes, and the sums a vector for each tap of a channel.
-            unsafe { T::simd(isa, job) };
-            // SAFETY: these channels are this range's own.
-            let gw = unsafe { std::slice::from_raw_parts_mut(gw.get().add(first * taps), channels.len() * taps) };
-            gw.iter_mut().zip(sums.chunks_exact_mut(vector)).for_each(|(y, v)| *y = halved(v));
-        }
-    });
-}
-
-/// The sum of the elements of a vector, in halves.
-fn halved<T: Float>(v: &mut [T]) -> T {
-    let mut n = v.len();
-    while n > 1 {
-        n /= 2;
-        for i in 0..n {
-            v[i] = v[i].plus(v[i + n]);
-        }
-    }
-    v[0]
-}
-
-/// Some channels of all images, in the order of memory.
-struct WeightJob<'a, T> {
-    planes: Planes,
-    parts: &'a [Part],
-    images: usize,
-    steps: (usize, usize),
-    channels: Range<usize>,
-    x: &'a [T],
-    gy: &'a [T],
-    sums: &'a mut [T],
-}
-
-/// One plane, whose products are added to vectors of sums.
-struct Correlated<'a, T> {
-    planes: Planes,
-    parts: &'a [Part],
-    x: *const T,
-    gy: *const T,
-    sums: *mut T,
-}
-
-impl<T: Float> SimdBody<T> for WeightJob<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
-        if const { size_of::<T>() == 4 && S::REGISTERS > 8 } {
-            // SAFETY: the caller's promise.
-            unsafe {
-                match (self.planes.kernel, self.planes.narrow) {
-                    (2, false) if const { S::REGISTERS == 16 } => each_weight::<S, 2>(self),
-                    (2, true) if const { S::REGISTERS == 16 } => each_weight::<H, 2>(self),
-                    (4, false) if const { S::REGISTERS == 16 } => each_weight::<S, 4>(self),
-                    (4, true) if const { S::REGISTERS == 16 } => each_weight::<H, 4>(self),
-                    (3, false) => each_weight::<S, 3>(self),
-                    (3, true) => each_weight::<H, 3>(self),
-                    (_, false) => each_weight::<S, 5>(self),
-                    (_, true) => each_weight::<H, 5>(self),
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn each_weight<S: Simd, const K: usize>(job: WeightJob<'_, S::T>) {
-    let (plane, out) = job.planes.sizes();
-    for image in 0..job.images {
-        let mut sums = job.sums.as_mut_ptr();
-        for c in job.channels.clone() {
-            let (at_x, at_g) = (image * job.steps.0 + c * plane, image * job.steps.1 + c * out);
-            let (x, gy) = (job.x.as_ptr().wrapping_add(at_x), job.gy.as_ptr().wrapping_add(at_g));
-            let one = Correlated { planes: job.planes, parts: job.parts, x, gy, sums };
-            // SAFETY: the caller's promise.
-            unsafe {
-                match job.planes.stride {
-                    1 => weight_sums::<S, K>(one),
-                    3 if const { S::REGISTERS == 16 && K <= 3 } => strided::weight_sums::<S, K, 3>(one),
-                    _ => strided::weight_sums::<S, K, 2>(one),
-                }
-            }
-            sums = sums.wrapping_add(K * K * S::N);
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn weight_sums<S: Simd, const K: usize>(c: Correlated<'_, S::T>) {
-    let p = c.planes;
-    // SAFETY: the caller's promise: all rows are of planes and gradients, and masks leave out what is beside them.
-    unsafe {
-        // Sums of an image of their own: fewer numbers of one sum, smaller errors.
-        let mut sums = [[S::zero(); K]; K];
-        let (mut done, end) = (0, p.out_w.min(S::N));
-        let mut ahead = Ahead::new(&p, c.x, c.gy);
-        for j in p.columns(S::N) {
-            let mut inside = [S::mask(0, 0); K];
-            for s in 0..K {
-                inside[s] = p.inside::<S>(j, s * p.dilation, end);
-            }
-            // What the vector before has counted is left out.
-            let fresh = S::mask(done - j, end);
-            done = j + end;
-            for part in c.parts {
-                let mut x = c.x.wrapping_add(part.row * p.width + j).wrapping_sub(p.left);
-                let mut g = c.gy.wrapping_add(part.result * p.out_w + j);
-                // Row i - top of the plane goes with row i - r of the gradients for row r of the kernel: rows[r].
-                let mut rows = [S::zero(); K];
-                for i in 0..part.top + part.height {
-                    ahead.step(S::N);
-                    let mut row = S::zero();
-                    if i < part.out_h {
-                        row = S::load_where(g, fresh);
-                        g = g.wrapping_add(p.dilation * p.out_w);
-                    }
-                    rows = next_row::<S, K>(rows, row);
-                    if i < part.top {
-                        continue;
-                    }
-                    for s in 0..K {
-                        let b = S::load_where(x.wrapping_add(s * p.dilation), inside[s]);
-                        for r in 0..K {
-                            sums[r][s] = S::fma(rows[r], b, sums[r][s]);
-                        }
-                    }
-                    x = x.wrapping_add(p.dilation * p.width);
-                }
-            }
-        }
-        for r in 0..K {
-            for s in 0..K {
-                let total = c.sums.add((r * K + s) * S::N);
-                S::store(total, S::add(S::load(total), sums[r][s]));
-            }
-        }
-    }
 }
