@@ -54,7 +54,7 @@ const MOST_TILES: usize = 96;
 const LARGEST: (usize, usize) = (12, 4);
 /// Input channels whose weights are turned together, so that whole lines are read.
 const TURNED: usize = 8;
-/// Bytes of transformed weights that are used at once.
+/// Bytes of transformed weights that are used at once, for a piece that is written.
 const ALONE: usize = 896 << 10;
 
 /// The most groups of channels, which are taken one after the other.
@@ -138,21 +138,11 @@ fn cost(g: &ConvGeometry, pass: Pass, lanes: usize, small: usize) -> f64 {
     let far = lanes <= 8;
     let tiles = || Tiles::new(g, pass == Pass::Input, small, lanes);
     let weights = match pass {
-        Pass::Weight => {
-            if far {
-                costs.gradient_far
-            } else {
-                costs.gradient
-            }
-        }
+        Pass::Weight if far => costs.gradient_far,
+        Pass::Weight => costs.gradient,
         _ if tiles().correlated(lanes).groups() == 1 => NEAR_WEIGHT,
-        _ => {
-            if far {
-                FAR_WEIGHT
-            } else {
-                WEIGHT
-            }
-        }
+        _ if far => FAR_WEIGHT,
+        _ => WEIGHT,
     };
     products + transforms + weights * pieces * c * k
 }
@@ -259,9 +249,9 @@ struct Weights<'a, T> {
 
 impl<T: Float> Weights<'_, T> {
     /// The transforms `[piece][block of outputs][plane][piece and c][lane]` of all pairs of channels.
-    fn transformed(&self, isa: Isa, t: &Tiles, room: &Room) -> Buffer<T> {
+    fn transformed(&self, isa: Isa, t: &Tiles, room: &Room, elements: &[i64]) -> Buffer<T> {
         let mut u: Buffer<T> = room.buffer(t);
-        let (to, elements, runs) = (Shared(u.make_mut().as_mut_ptr()), t.elements(), t.rows().div_ceil(TURNED));
+        let (to, runs) = (Shared(u.make_mut().as_mut_ptr()), t.piece_channels().div_ceil(TURNED));
         let (read, written) = t.pieces();
         par::for_each_range(room.blocks * runs, 200 * TURNED * room.block * read * written, |range| {
             let mut kernels = Buffer::zeroed(TURNED * t.taps() * room.block);
@@ -270,7 +260,7 @@ impl<T: Float> Weights<'_, T> {
                 // SAFETY: the channels alone write their rows of the planes of their block.
                 unsafe {
                     let to = to.get().add(b * PLANES * room.plane);
-                    self.transform(isa, t, &elements, room, (b, first), kernels.make_mut(), to);
+                    self.transform(isa, t, elements, room, (b, first), kernels.make_mut(), to);
                 }
             }
         });
@@ -351,18 +341,15 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, epilog
         * if alone { vectors.min((ALONE / (PLANES * size_of::<T>() * t.depth() * lanes)).max(1)) } else { vectors };
     let blocks = t.k.div_ceil(block);
     let room = Room { block, blocks: if alone { 1 } else { blocks }, plane: pitch::<T>(t.depth() * block) };
-    let all = if alone { Buffer::unfilled(0) } else { weights.transformed(isa, t, &room) };
-    let elements = if alone { t.elements() } else { Buffer::unfilled(0) };
+    let elements = t.elements();
+    let all = if alone { Buffer::unfilled(0) } else { weights.transformed(isa, t, &room, &elements) };
     let y = Shared(y.as_mut_ptr());
     let work = (t.most().1 * PLANES * t.pieces().1).saturating_mul(2 * t.depth() * block);
     // Blocks of outputs of the same group follow each other, so that one image of a few tiles is work for all threads.
     let odd = AtomicBool::new(false);
     par::for_each_range(t.groups() * blocks, work, |range| {
         let mut scratch = Scratch::new(isa, t, block);
-        let (mut own, mut kernels) = match alone {
-            true => (room.buffer(t), Buffer::zeroed(TURNED * t.taps() * block)),
-            false => (Buffer::unfilled(0), Buffer::unfilled(0)),
-        };
+        let mut own = alone.then(|| (room.buffer(t), Buffer::zeroed(TURNED * t.taps() * block)));
         let mut group = t.group(range.start / blocks);
         for i in range.clone() {
             let b = i % blocks;
@@ -370,20 +357,23 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, epilog
                 group = t.group(i / blocks);
                 scratch.transform(isa, t, &group, x);
             }
-            if alone {
-                for first in (0..t.rows()).step_by(TURNED) {
-                    let to = own.make_mut().as_mut_ptr();
-                    // SAFETY: the buffer is this thread's.
-                    unsafe { weights.transform(isa, t, &elements, &room, (b, first), kernels.make_mut(), to) };
+            let block_weights = match &mut own {
+                Some((own, kernels)) => {
+                    for first in (0..t.piece_channels()).step_by(TURNED) {
+                        let to = own.make_mut().as_mut_ptr();
+                        // SAFETY: the buffer is this thread's.
+                        unsafe { weights.transform(isa, t, &elements, &room, (b, first), kernels.make_mut(), to) };
+                    }
+                    &own[..]
                 }
-            }
-            let u = if alone { &own[..] } else { &all[b * PLANES * room.plane..] };
+                None => &all[b * PLANES * room.plane..],
+            };
             let first = b * block;
             let outputs = block.min(t.k - first);
             let bias = epilogue.bias.map(|bias| &bias[first..first + outputs]);
             let epilogue = Epilogue { bias, ..epilogue };
             for piece in 0..t.pieces().1 {
-                let u = (&u[piece * room.piece()..], room.plane);
+                let u = (&block_weights[piece * room.piece()..], room.plane);
                 // SAFETY: nobody else writes the rows of the group of these outputs; see there for what it reads.
                 let finite = unsafe {
                     let to = y.get().add(first * t.planes().1);

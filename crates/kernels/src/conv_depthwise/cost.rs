@@ -1,8 +1,8 @@
 //! What the ways of a depthwise convolution cost, so that the cheapest one is taken.
 //!
 //! The unit is a cycle of one thread. The figures were fitted to the times of 120 random convolutions on Zen 4 with AVX-512 and with AVX2,
-//! all ways: kernels of 1x2 to 7x7, strides up to 3, dilations up to 2. What they choose takes 1 to 3 % more than the fastest way in the
-//! geometric mean.
+//! all ways: kernels of 1x2 to 7x7, strides up to 3, dilations up to 2. By the fit what they chose took 1 to 3 % more than the fastest way in
+//! the geometric mean; some were set by hand after it.
 
 use super::across::{self, Pass};
 use super::{MANY, rows};

@@ -182,6 +182,8 @@ fn each_pass_counts_the_tiles_that_it_covers() {
 fn threads_do_not_change_bits() {
     threads_do_not_change(&geometry([30, 16, 16, 16], 32, (1, 1, 1, 1)));
     threads_do_not_change(&wide([30, 16, 16, 16], 32, (2, 2, 2, 2)));
+    // One group of tiles: each thread transforms the inputs, and the weights of its outputs.
+    threads_do_not_change(&geometry([1, 48, 16, 16], 128, (1, 1, 1, 1)));
     // Pieces that are read and written, and groups.
     for (kernel, stride, groups) in [(7, 1, 1), (5, 2, 1), (3, 1, 2)] {
         let weight = [32, 16 / groups, kernel, kernel];

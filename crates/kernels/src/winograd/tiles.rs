@@ -230,7 +230,7 @@ impl Tiles {
     }
 
     /// Channels of a piece, and those up to the next one.
-    pub(super) fn rows(&self) -> usize {
+    pub(super) fn piece_channels(&self) -> usize {
         if self.pieces().0 > 1 { self.slot } else { self.c }
     }
 

@@ -116,7 +116,8 @@ pub(super) unsafe fn weight_sums<S: Simd, const KH: usize, const KW: usize, cons
     }
 }
 
-/// The gradient by the input, with kernels of KH rows and KW columns, or at most so many where KW is [`MOST`]: even columns and odd columns of a row, `2 * l` and `2 * l + 1`, from gradients at `l + e`.
+/// The gradient by the input, with kernels of KH rows and KW columns, or at most so many where KW is [`MOST`]: even columns and odd
+/// columns of a row, `2 * l` and `2 * l + 1`, from gradients at `l + e`.
 #[inline(always)]
 pub(super) unsafe fn spread<S: Simd, const KH: usize, const KW: usize>(c: Plane<'_, S>) {
     /// Gradients that meet a result in a row, at most.

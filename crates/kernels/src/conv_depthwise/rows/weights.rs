@@ -36,12 +36,12 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
             let channels = first..range.end.min(first + NEIGHBOURS);
             let sums = &mut sums[..channels.len() * taps * vector];
             sums.fill(T::ZERO);
-            let (steps, channels) = ((step_x, step_g), channels.clone());
-            let job = WeightJob { planes, parts, images: g.batch, steps, channels: channels.clone(), x, gy, sums };
+            let (steps, count) = ((step_x, step_g), channels.len());
+            let job = WeightJob { planes, parts, images: g.batch, steps, channels, x, gy, sums };
             // SAFETY: the set comes from detection; the arrays have the planes, and the sums a vector for each tap of a channel.
             unsafe { T::simd(isa, job) };
             // SAFETY: these channels are this range's own.
-            let gw = unsafe { std::slice::from_raw_parts_mut(gw.get().add(first * taps), channels.len() * taps) };
+            let gw = unsafe { std::slice::from_raw_parts_mut(gw.get().add(first * taps), count * taps) };
             gw.iter_mut().zip(sums.chunks_exact_mut(vector)).for_each(|(y, v)| *y = halved(v));
         }
     });
