@@ -263,9 +263,11 @@ unsafe fn tile<S: Simd, const P: usize, const R: usize, const VB: usize>(s: &Swe
         for p in 0..P {
             x[p] = s.x.offset(*s.pixels.get_unchecked(first + p * R) as isize);
         }
-        // The last pixel of the next tile.
-        let next = *s.pixels.get_unchecked((first + 2 * P * R - 1).min(s.pixels.len() - 1)) as isize;
-        let ahead = s.x.wrapping_offset(next);
+        // The first and the last pixel of the next tile: those between seldom have lines of their own.
+        let mut ahead = [s.x; 2];
+        for (ahead, i) in ahead.iter_mut().zip([P * R, 2 * P * R - 1]) {
+            *ahead = s.x.wrapping_offset(*s.pixels.get_unchecked((first + i).min(s.pixels.len() - 1)) as isize);
+        }
         let mut acc = [[[S::zero(); VB]; R]; P];
         for v in 0..VB {
             let start = S::load(s.start.add(v * S::N));
@@ -278,7 +280,8 @@ unsafe fn tile<S: Simd, const P: usize, const R: usize, const VB: usize>(s: &Swe
         for tap in s.taps {
             let (tap, w) = (tap[0], s.w.offset(tap[1] as isize * (VB * S::N) as isize));
             if s.far {
-                prefetch(ahead, tap as usize);
+                prefetch(ahead[0], tap as usize);
+                prefetch(ahead[1], tap as usize);
             }
             let mut b = [S::zero(); VB];
             for v in 0..VB {

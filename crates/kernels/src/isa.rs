@@ -123,14 +123,15 @@ pub fn with<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Asks for the cache line of element i from x on, of processors that can be asked; it may lie anywhere.
+/// Asks for the cache line of element i from x on, of processors that can be asked; it may lie anywhere. It is brought into the
+/// second-level cache, which waits for more lines at a time than the first.
 #[inline(always)]
 pub(crate) fn prefetch<T>(x: *const T, i: usize) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: the instruction reads nothing that the program could see, at any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(x.wrapping_add(i).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(x.wrapping_add(i).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (x, i);
