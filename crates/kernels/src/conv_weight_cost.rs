@@ -1,8 +1,8 @@
 //! What the direct ways of backward-weights cost, so that the cheapest one is taken.
 //!
-//! The unit is a multiply-add of two vectors. With AVX-512 what is chosen took 1 % more than the fastest way in the geometric mean of 126
-//! random convolutions on Zen 5. With 16 registers the figures are others, fitted to the times of 432 on Zen 3, many of them with
-//! strides: 6 % more.
+//! The unit is a multiply-add of two vectors. With AVX-512 what is chosen takes 4 % more than the fastest way in the geometric mean of 220
+//! random convolutions on Zen 4, half of them with strides. With 16 registers the figures are others, fitted to the times of 432 on Zen
+//! 3, many of them with strides: 6 % more.
 
 use crate::conv::{ConvGeometry, Way};
 use crate::conv_parts::lanes;
@@ -20,10 +20,14 @@ struct Figures {
     transposed: (f64, f64),
     /// Copying a vector of an image into planes.
     copied: f64,
+    /// Waiting for a vector of an image that is read where it is.
+    read: f64,
 }
 
-const MANY_REGISTERS: Figures = Figures { single: (1.2, 1.2), dots: 1.4, transposed: (8.0, 8.0), copied: 16.0 };
-const FEW_REGISTERS: Figures = Figures { single: (1.4, 1.25), dots: 1.5, transposed: (4.0, 7.0), copied: 12.0 };
+const MANY_REGISTERS: Figures =
+    Figures { single: (1.2, 1.2), dots: 1.4, transposed: (8.0, 8.0), copied: 16.0, read: 4.0 };
+const FEW_REGISTERS: Figures =
+    Figures { single: (1.4, 1.25), dots: 1.5, transposed: (4.0, 7.0), copied: 12.0, read: 0.0 };
 /// Starting a line of a tile: tiles of few taps do that more often.
 const LINE: f64 = 6.0;
 
@@ -45,28 +49,21 @@ pub(crate) fn way<T: Float>(isa: Isa, g: &ConvGeometry) -> Way {
     };
     let image = (inputs * (g.in_h * g.in_w).div_ceil(full)) as f64;
     let padded = g.padding != (0, 0, 0, 0);
-    let seen = if few { (g.out_h * pitch(g)).min(g.in_h) as f64 / g.in_h as f64 } else { 1.0 };
-    let by_inputs = kernel as f64 * tiles(inputs, outputs, figures.single.0) + figures.transposed.0 * seen * image;
+    // Of rows that no output sees nothing is read.
+    let seen = image * (g.out_h * pitch(g)).min(g.in_h) as f64 / g.in_h as f64;
+    let by_inputs = kernel as f64 * tiles(inputs, outputs, figures.single.0) + figures.transposed.0 * seen;
     let by_channels = tiles(outputs, inputs * kernel, figures.single.1)
         + figures.transposed.1 * (outputs * out.div_ceil(full)) as f64
-        + if padded { figures.copied * image } else { 0.0 };
+        + if padded { figures.copied * image } else { figures.read * seen };
     // A single row loads each vector for one product.
     let alone = if few { outputs % 2 == 1 } else { outputs == 1 };
     let rows = figures.dots * outputs as f64 + if alone { 1.0 } else { 0.0 };
     let by_pixels = rows * (inputs * kernel) as f64 * (g.out_h * g.out_w.div_ceil(full)) as f64
         + if padded || g.stride != (1, 1) { figures.copied * image } else { 0.0 };
-    let channels = if few { by_channels < by_pixels } else { fills::<T>(isa, g) };
+    let channels = by_channels < by_pixels;
     match channels {
         _ if by_inputs < if channels { by_channels } else { by_pixels } => Way::Inputs,
         true => Way::Channels,
         false => Way::Tiled,
     }
-}
-
-/// Whether vectors of channels have fewer empty places than dot products along rows of pixels, which reach 0.75 of their speed
-/// when full.
-fn fills<T>(isa: Isa, g: &ConvGeometry) -> bool {
-    let used = |n: usize, unit: usize| n as f64 / n.next_multiple_of(unit) as f64;
-    let (taps, full) = (g.group_in() * g.kernel_h * g.kernel_w, lanes::<T>(isa));
-    used(g.group_out(), full) * used(taps, height(isa, taps)) > 0.75 * used(g.out_w, full)
 }
