@@ -86,9 +86,7 @@ impl Strips {
     #[inline(always)]
     fn fetch_next<T>(self, x: *const T) {
         for repeat in self.repeats..2 * self.repeats {
-            for i in (0..self.length).step_by(64 / size_of::<T>()) {
-                isa::prefetch(x, self.start + repeat * self.step + i);
-            }
+            fetch(x, self.start + repeat * self.step, self.length);
         }
     }
 
@@ -101,6 +99,14 @@ impl Strips {
     #[inline(always)]
     fn of<T>(self, x: &[T]) -> impl Iterator<Item = &[T]> {
         self.starts().map(move |start| &x[start..][..self.length])
+    }
+}
+
+/// Asks for so many elements.
+#[inline(always)]
+fn fetch<T>(x: *const T, start: usize, length: usize) {
+    for i in (0..length).step_by(64 / size_of::<T>()) {
+        isa::prefetch(x, start + i);
     }
 }
 
@@ -197,6 +203,8 @@ impl<T: Float> SimdBody<T> for Standardized<'_, T> {
         for o in 0..extent.outer {
             for (c, line) in lines[..count].iter().enumerate() {
                 let start = extent.start(o, first + c);
+                // Memory that is written is read first.
+                fetch(y, extent.start(o + 1, first + c), extent.inner);
                 // SAFETY: the caller's promise.
                 let y = unsafe { std::slice::from_raw_parts_mut(y.add(start), extent.inner) };
                 let x = &x[start..start + extent.inner];
