@@ -222,19 +222,21 @@ fn gradients_larger_than_the_cache_are_those_of_their_planes() {
             assert!(gx == part);
         }
     });
-    let few = geometry(2, (18, 18), (3, 3), (2, 2), (1, 1), (1, 1), false).unwrap();
-    let geo = PoolGeometry { planes: 20_300, ..few };
-    let (g, x) = (whole(geo.output_len(), 5), whole(geo.input_len(), 3));
-    on_each_set(|| {
-        let (mut y, mut taps, mut gx) = (g.clone(), vec![0; g.len()], vec![f32::NAN; x.len()]);
-        max_pool2d_taps(&geo, &x, &mut y, &mut taps);
-        unpool_taps(&geo, &g, &taps, &mut gx);
-        let (mut part, n) = (vec![0.0; few.input_len()], few.output_len());
-        for (gx, (g, taps)) in gx.chunks(few.input_len()).zip(g.chunks(n).zip(taps.chunks(n))).step_by(97) {
-            unpool_taps(&few, g, taps, &mut part);
-            assert!(gx == part);
-        }
-    });
+    for (kernel, padding) in [((3, 3), (1, 1)), ((2, 2), (0, 0))] {
+        let few = geometry(2, (18, 18), kernel, (2, 2), padding, (1, 1), false).unwrap();
+        let geo = PoolGeometry { planes: 20_300, ..few };
+        let (g, x) = (whole(geo.output_len(), 5), whole(geo.input_len(), 3));
+        on_each_set(|| {
+            let (mut y, mut taps, mut gx) = (g.clone(), vec![0; g.len()], vec![f32::NAN; x.len()]);
+            max_pool2d_taps(&geo, &x, &mut y, &mut taps);
+            unpool_taps(&geo, &g, &taps, &mut gx);
+            let (mut part, n) = (vec![0.0; few.input_len()], few.output_len());
+            for (gx, (g, taps)) in gx.chunks(few.input_len()).zip(g.chunks(n).zip(taps.chunks(n))).step_by(97) {
+                unpool_taps(&few, g, taps, &mut part);
+                assert!(gx == part);
+            }
+        });
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::strip::put;
 use crate::element::Float;
 
 /// Input elements that are taken together.
-const BLOCK: usize = 2048;
+pub(super) const BLOCK: usize = 2048;
 
 /// Whether a geometry is of this kind.
 pub(super) fn fits(geo: &PoolGeometry) -> bool {
@@ -21,7 +21,7 @@ pub(super) fn fits(geo: &PoolGeometry) -> bool {
 
 /// Output rows of a block.
 #[inline(always)]
-fn rows_per_block(geo: &PoolGeometry) -> usize {
+pub(super) fn rows_per_block(geo: &PoolGeometry) -> usize {
     BLOCK / (2 * geo.in_w)
 }
 

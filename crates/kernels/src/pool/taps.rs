@@ -4,11 +4,12 @@
 //! around: each element takes the gradients of the windows above it whose taps name it. For that, gradients and taps are written as
 //! often as a window has columns before the next one begins, the taps less the column. Then the windows that cover a row of elements
 //! lie side by side in a few rows, and each row has one number that names the element: vectors are compared, and where they are
-//! equal the gradient is added. Taps are small whole numbers, so all vectors are of one type.
+//! equal the gradient is added. Taps are small whole numbers, so all vectors are of one type. Windows of 2x2 side by side need no more
+//! than gradients and taps, many short rows of them at a time.
 
 use super::far::{is_far, settle, stream};
-use super::strip::unrolls;
-use super::{Covering, PoolGeometry, planes_per_chunk};
+use super::strip::{put, unrolls};
+use super::{Covering, PoolGeometry, halve, planes_per_chunk};
 use crate::buffer::Buffer;
 use crate::element::{Float, compiled_here};
 use crate::isa::{Simd, SimdBody, isa_of};
@@ -103,7 +104,7 @@ impl<T: Float> Planes<'_, T> {
         let geo = self.geo;
         // Short rows are not worth their set-up, and windows far apart leave little to compare. f64 has one way only.
         let close = geo.kernel_h.max(geo.kernel_w) <= 3 && geo.stride.1 <= 2;
-        if T::AVX512 && close && geo.in_w >= SHORT && geo.out_h > 0 && geo.out_w > 0 {
+        if T::AVX512 && close && (geo.in_w >= SHORT || halve::fits(geo)) && geo.out_h > 0 && geo.out_w > 0 {
             // SAFETY: isa_of never says more than what was detected.
             unsafe { T::simd(isa_of::<T>(), self) };
         } else {
@@ -145,7 +146,13 @@ impl<T: Float> SimdBody<T> for Planes<'_, T> {
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         if const { unrolls::<S>() } {
             // SAFETY: the caller's promise.
-            unsafe { self.compare::<S>() }
+            unsafe {
+                if halve::fits(self.geo) {
+                    self.halves::<S>();
+                } else {
+                    self.compare::<S>();
+                }
+            }
         } else {
             self.scatter();
         }
@@ -153,6 +160,37 @@ impl<T: Float> SimdBody<T> for Planes<'_, T> {
 }
 
 impl<T: Float> Planes<'_, T> {
+    /// Windows of 2x2 side by side in short rows: many of these at a time as if they were one, the upper elements of all windows
+    /// and then the lower ones, which are copied out row by row.
+    ///
+    /// # Safety
+    /// The set of S is enabled in the caller.
+    #[inline(always)]
+    unsafe fn halves<S: Simd<T = T>>(self) {
+        let (width, half) = (self.geo.in_w, self.geo.out_w);
+        let rows = halve::rows_per_block(self.geo);
+        let mut places = [T::ZERO; halve::BLOCK / 4];
+        let mut lines = [[T::ZERO; halve::BLOCK / 2]; 2];
+        let outputs = self.g.chunks(rows * half).zip(self.taps.chunks(rows * half));
+        for (gx, (g, taps)) in self.gx.chunks_mut(rows * 2 * width).zip(outputs) {
+            let places = &mut places[..g.len()];
+            places.iter_mut().zip(taps).for_each(|(place, &tap)| *place = T::real(f64::from(tap)));
+            for (line, first) in lines.iter_mut().zip([T::ZERO, T::ONE + T::ONE]) {
+                // SAFETY: the set of S is enabled here.
+                unsafe { alternate::<S>(g, places, first, &mut line[..2 * g.len()]) };
+            }
+            for (i, pair) in gx.chunks_exact_mut(2 * width).enumerate() {
+                for (line, gx) in lines.iter().zip(pair.chunks_exact_mut(width)) {
+                    let from = &line[i * width..][..width];
+                    if self.far { stream(from, gx) } else { put(from, gx) }
+                }
+            }
+        }
+        if self.far {
+            settle();
+        }
+    }
+
     #[inline(always)]
     unsafe fn compare<S: Simd<T = T>>(self) {
         let geo = self.geo;
@@ -189,9 +227,6 @@ impl<T: Float> Planes<'_, T> {
         };
         let mut block = Buffer::filled(width, T::ZERO);
         let block = block.make_mut();
-        // Pairs of columns that cover the plane, with one window above each row, need no more than gradients and taps side by side.
-        let pairs = (kernel, stride, left) == (2, 2, 0) && down.kernel <= down.stride;
-        let pairs = pairs && width == 2 * geo.out_w && geo.out_w >= S::N;
         let mut places = Buffer::filled(out, T::ZERO);
         let places = places.make_mut();
         let outputs = self.g.chunks_exact(out).zip(self.taps.chunks_exact(out));
@@ -201,7 +236,7 @@ impl<T: Float> Planes<'_, T> {
                 let inside = i * rows..i * rows + gx.len() / width;
                 let windows = covering.of(inside.start).start..covering.of(inside.end - 1).end;
                 assert!(windows.len() <= most);
-                for (i, oh) in windows.clone().enumerate().filter(|_| !pairs) {
+                for (i, oh) in windows.clone().enumerate() {
                     let from = oh * geo.out_w..(oh + 1) * geo.out_w;
                     let to = i * pitch + before..i * pitch + before + geo.out_w * stride;
                     // SAFETY: the set of S is enabled here.
@@ -220,10 +255,6 @@ impl<T: Float> Planes<'_, T> {
                     unsafe {
                         match *n {
                             0 => to.fill(T::ZERO),
-                            1 if pairs => {
-                                let from = covering.of(h).start * geo.out_w..covering.of(h).end * geo.out_w;
-                                alternate::<S>(&g[from.clone()], &places[from], names[0], to);
-                            }
                             1 => gather::<S, 1>(from, at, names, to),
                             2 => gather::<S, 2>(from, at, names, to),
                             3 => gather::<S, 3>(from, at, names, to),
@@ -279,14 +310,20 @@ unsafe fn widen<S: Simd>(stride: usize, from: &[S::T], step: S::T, to: &mut [S::
     }
 }
 
-/// Writes a row of pairs: the gradients where the tap is `first`, and those where it is the next one.
+/// Writes pairs: the gradients where the tap is `first`, and those where it is the next one.
 ///
 /// # Safety
-/// The instruction set is enabled in the caller, and there is at least a vector of gradients.
+/// The instruction set is enabled in the caller.
 #[inline(always)]
 unsafe fn alternate<S: Simd>(g: &[S::T], taps: &[S::T], first: S::T, to: &mut [S::T]) {
     let n = g.len();
-    assert!(n >= S::N && taps.len() == n && to.len() == 2 * n);
+    assert!(taps.len() == n && to.len() == 2 * n);
+    if n < S::N {
+        for ((to, &g), &tap) in to.as_chunks_mut::<2>().0.iter_mut().zip(g).zip(taps) {
+            *to = [first, first + S::T::ONE].map(|at| if tap == at { g } else { S::T::ZERO });
+        }
+        return;
+    }
     for i in (0..n).step_by(S::N) {
         let i = i.min(n - S::N);
         // SAFETY: S::N elements from i on, and twice as many of the row, are inside.
