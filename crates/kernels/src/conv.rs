@@ -12,7 +12,8 @@
 //! (`conv_weight`), whichever costs less (`conv_weight_cost`). 1x1 kernels with stride 1 are matrix products (`conv_pointwise` with few
 //! registers). Kernels of 3x3 and more with enough channels need a quarter or a third of the multiplications in single precision
 //! (`winograd`), depthwise kernels take a plane at a time, or as many as a vector has elements (`conv_depthwise`), sizes for which it
-//! costs less take vectors of channels (`conv_channels`, `conv_cost`), backward-data also those or a matrix product whose results are
+//! costs less take vectors of channels (`conv_channels`, `conv_cost`), small images in large batches vectors of images
+//! (`conv_images`), backward-data also those or a matrix product whose results are
 //! added up (`conv_input_channels`, `conv_input_columns`, `conv_input_cost`), small images of which a kernel sees little a tile for the
 //! same position of several (`conv_positions`), and problems of a few rows skip all preparation (`conv_clipped`). Vectors of channels are
 //! there in single precision only: double precision checks gradients.
@@ -25,8 +26,9 @@ use crate::winograd::Pass;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::{
-    conv_channels, conv_clipped, conv_cost, conv_depthwise, conv_direct, conv_input_channels, conv_input_columns,
-    conv_input_cost, conv_pointwise, conv_weight, conv_weight_channels, conv_weight_cost, conv_weight_inputs, winograd,
+    conv_channels, conv_clipped, conv_cost, conv_depthwise, conv_direct, conv_images, conv_input_channels,
+    conv_input_columns, conv_input_cost, conv_pointwise, conv_weight, conv_weight_channels, conv_weight_cost,
+    conv_weight_inputs, winograd,
 };
 
 /// The sizes of a two-dimensional convolution.
@@ -196,6 +198,8 @@ pub(crate) enum Way {
     Columns,
     /// Tiles over several images with the taps of one position; forward and backward-data in single precision only.
     Positions,
+    /// Tiles over vectors of images; forward and backward-data in single precision only.
+    Images,
     /// Tiles with vectors of input channels; backward-weights in single precision only.
     Inputs,
     /// A plane at a time: each channel has a kernel of its own.
@@ -284,8 +288,12 @@ fn forward_way<T>(isa: Isa, g: &ConvGeometry) -> Way {
     }
     let pixels = conv_cost::pixels::<T>(isa, g);
     let channels = if conv_channels::fits::<T>(isa, g) { conv_cost::channels::<T>(isa, g) } else { f64::INFINITY };
-    if Positions::pays::<T>(isa, g, false, pixels.min(channels)) {
+    let least = pixels.min(channels);
+    let images = conv_images::cost::<T>(isa, g, false, least);
+    if Positions::pays::<T>(isa, g, false, least.min(images)) {
         Way::Positions
+    } else if images < least {
+        Way::Images
     } else if channels < pixels {
         Way::Channels
     } else {
@@ -335,9 +343,11 @@ fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, 
         Way::Channels if const { size_of::<T>() == 4 } => conv_channels::conv2d(isa, g, x, w, epilogue, y),
         Way::Positions if const { size_of::<T>() == 4 } => Positions::forward(g).run(isa, g.batch, x, w, epilogue, y),
         Way::Pointwise if const { size_of::<T>() == 4 } => conv_pointwise::conv2d(isa, g, x, w, epilogue, y),
-        Way::Tiled | Way::Pointwise | Way::Channels | Way::Columns | Way::Positions | Way::Inputs | Way::Winograd => {
-            conv_direct::conv2d(isa, g, x, w, epilogue, y);
+        Way::Images if const { size_of::<T>() == 4 } => {
+            conv_images::run(isa, &Positions::forward(g), g.batch, x, w, epilogue, y);
         }
+        // What only single precision has is not reached by other types.
+        _ => conv_direct::conv2d(isa, g, x, w, epilogue, y),
     }
 }
 
@@ -375,9 +385,11 @@ fn input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T], way: Way, 
         }
         Way::Columns if const { size_of::<T>() == 4 } => conv_input_columns::conv2d_input(isa, g, w, gy, gx),
         Way::Pointwise if const { size_of::<T>() == 4 } => conv_pointwise::conv2d_input(isa, g, w, gy, gx),
-        Way::Tiled | Way::Pointwise | Way::Channels | Way::Columns | Way::Positions | Way::Inputs | Way::Winograd => {
-            conv_direct::conv2d_input(isa, g, w, gy, gx);
+        Way::Images if const { size_of::<T>() == 4 } => {
+            conv_images::run(isa, &Positions::backward(g), g.batch, gy, w, Epilogue::NONE, gx);
         }
+        // What only single precision has is not reached by other types.
+        _ => conv_direct::conv2d_input(isa, g, w, gy, gx),
     }
 }
 
@@ -410,9 +422,8 @@ fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way,
         }
         Way::Channels if const { size_of::<T>() == 4 } => conv_weight_channels::conv2d_weight(isa, g, x, gy, gw),
         Way::Inputs if const { size_of::<T>() == 4 } => conv_weight_inputs::conv2d_weight(isa, g, x, gy, gw),
-        Way::Tiled | Way::Channels | Way::Pointwise | Way::Positions | Way::Inputs | Way::Columns | Way::Winograd => {
-            conv_weight::conv2d_weight(isa, g, x, gy, gw);
-        }
+        // What only single precision has is not reached by other types.
+        _ => conv_weight::conv2d_weight(isa, g, x, gy, gw),
     }
 }
 

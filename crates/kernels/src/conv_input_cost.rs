@@ -8,6 +8,7 @@ use crate::conv::{ConvGeometry, Way};
 use crate::conv_channels::{FEWEST, pointers};
 use crate::conv_cost::{ASSUMED, SPREAD, TRANSPOSED};
 use crate::conv_direct::{gradient_planes, residues};
+use crate::conv_images;
 use crate::conv_input_columns;
 use crate::conv_parts::{Tiling, lanes};
 use crate::conv_positions::Positions;
@@ -108,8 +109,12 @@ pub(crate) fn way<T>(isa: Isa, g: &ConvGeometry) -> Way {
     } else {
         f64::INFINITY
     };
-    if Positions::pays::<T>(isa, g, true, columns.min(pixels).min(channels)) {
+    let least = columns.min(pixels).min(channels);
+    let images = conv_images::cost::<T>(isa, g, true, least);
+    if Positions::pays::<T>(isa, g, true, least.min(images)) {
         Way::Positions
+    } else if images < least {
+        Way::Images
     } else if columns < pixels.min(channels) {
         Way::Columns
     } else if channels < pixels {

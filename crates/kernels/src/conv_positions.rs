@@ -39,26 +39,26 @@ const FEW: usize = 6;
 const MARGIN: f64 = 1.2;
 
 /// What a position along an axis sees: pairs of an element of the kernel and where that is in the source.
-type Seen = Vec<(usize, usize)>;
+pub(crate) type Seen = Vec<(usize, usize)>;
 
 /// A convolution or its gradient by the input, as sums over a source.
 pub(crate) struct Positions {
-    groups: usize,
+    pub(crate) groups: usize,
     /// Channels of a group of the source and of the result.
-    inner: usize,
-    outer: usize,
+    pub(crate) inner: usize,
+    pub(crate) outer: usize,
     /// Elements of a plane of the source.
-    plane: usize,
-    kernel: usize,
+    pub(crate) plane: usize,
+    pub(crate) kernel: usize,
     /// The lists of each kind of row and column that there is.
-    kinds: [Vec<Seen>; 2],
+    pub(crate) kinds: [Vec<Seen>; 2],
     /// For each row and column its kind, and where the first element that it sees is in the source.
-    axes: [Vec<(usize, usize)>; 2],
-    source_w: usize,
-    kernel_w: usize,
+    pub(crate) axes: [Vec<(usize, usize)>; 2],
+    pub(crate) source_w: usize,
+    pub(crate) kernel_w: usize,
     /// Distances of weights: between channels of the result and of the source.
-    row: usize,
-    channel: usize,
+    pub(crate) row: usize,
+    pub(crate) channel: usize,
 }
 
 /// The kinds of positions along an axis, by the elements they see and the distances of these from the first; and each position's.
@@ -67,13 +67,14 @@ fn kinds(
     kernel: usize,
     at: impl Fn(usize, usize) -> Option<usize>,
 ) -> (Vec<Seen>, Vec<(usize, usize)>) {
-    let mut kinds: Vec<Seen> = Vec::new();
+    let (mut kinds, mut seen): (Vec<Seen>, Seen) = (Vec::new(), Vec::with_capacity(kernel));
     let axis = (0..positions).map(|p| {
-        let mut seen: Seen = (0..kernel).filter_map(|e| Some((e, at(p, e)?))).collect();
+        seen.clear();
+        seen.extend((0..kernel).filter_map(|e| Some((e, at(p, e)?))));
         let first = seen.iter().map(|s| s.1).min().unwrap_or(0);
         seen.iter_mut().for_each(|s| s.1 -= first);
         let kind = kinds.iter().position(|k| *k == seen).unwrap_or_else(|| {
-            kinds.push(seen);
+            kinds.push(seen.clone());
             kinds.len() - 1
         });
         (kind, first)
@@ -133,7 +134,7 @@ impl Positions {
     }
 
     /// Positions of a plane of the result.
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.axes[0].len() * self.axes[1].len()
     }
 

@@ -150,7 +150,7 @@ fn vectors_of_channels_agree_with_the_twin_on_each_set() {
 }
 
 #[test]
-fn tiles_of_positions_agree_with_the_twin_on_each_set() {
+fn tiles_of_positions_and_vectors_of_images_agree_with_the_twin_on_each_set() {
     for (h, w) in [(1, 1), (2, 2), (3, 5), (7, 4), (9, 9)] {
         for (out, kernel, dilation) in [
             (16, (3, 3), (1, 1)),
@@ -168,7 +168,9 @@ fn tiles_of_positions_agree_with_the_twin_on_each_set() {
                             ([batch, channels * groups, h, w], [out * groups, channels, kernel.0, kernel.1]);
                         let g = ConvGeometry::new(input, weight, stride, padding, dilation, groups);
                         for isa in isa::available().iter().copied().filter(|&isa| g.is_some() && isa != Isa::Portable) {
-                            compare::<f32>(&g.expect("checked above"), Way::Positions, isa);
+                            for way in [Way::Positions, Way::Images] {
+                                compare::<f32>(&g.expect("checked above"), way, isa);
+                            }
                         }
                     }
                 }
@@ -178,7 +180,7 @@ fn tiles_of_positions_agree_with_the_twin_on_each_set() {
 }
 
 #[test]
-fn small_images_take_positions() {
+fn small_images_take_positions_or_vectors_of_images() {
     // A kernel as large as its image, one that sees mostly padding, and a gradient without padding.
     let square = |input, out, kernel, padding| {
         geometry(input, out, (kernel, kernel), (1, 1), (padding, padding, padding, padding), (1, 1), 1)
@@ -192,6 +194,11 @@ fn small_images_take_positions() {
         assert_ne!(forward_way::<f32>(isa, &square([3, 128, 3, 3], 128, 5, 2)), Way::Positions);
         assert_ne!(forward_way::<f32>(isa, &square([16, 16, 40, 40], 16, 5, 2)), Way::Positions);
         assert_ne!(forward_way::<f64>(isa, &square([16, 128, 3, 3], 128, 5, 2)), Way::Positions);
+        // Rows and channels that fill no vector; too few images, and double precision.
+        assert_eq!(conv_input_cost::way::<f32>(isa, &square([64, 6, 14, 14], 16, 5, 0)), Way::Images);
+        assert_eq!(forward_way::<f32>(isa, &square([64, 8, 13, 11], 20, 5, 4)), Way::Images);
+        assert_ne!(conv_input_cost::way::<f32>(isa, &square([7, 6, 14, 14], 16, 5, 0)), Way::Images);
+        assert_ne!(conv_input_cost::way::<f64>(isa, &square([64, 6, 14, 14], 16, 5, 0)), Way::Images);
     }
 }
 

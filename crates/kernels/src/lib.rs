@@ -15,6 +15,7 @@ mod conv_clipped;
 mod conv_cost;
 mod conv_depthwise;
 mod conv_direct;
+mod conv_images;
 mod conv_input_channels;
 mod conv_input_columns;
 mod conv_input_cost;

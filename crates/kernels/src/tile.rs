@@ -83,6 +83,24 @@ pub(crate) fn blocks(isa: Isa, n: usize) -> Vec<usize> {
     starts
 }
 
+/// What a tap of so many rows costs [`Sweep`] over so many vectors, in multiply-adds of two vectors: small tiles wait for loads, or for
+/// the sum before.
+pub(crate) fn tap_cost(isa: Isa, rows: usize, vectors: usize) -> usize {
+    let many = isa == Isa::Avx512;
+    let width = match (many, rows) {
+        (true, 8) => 3,
+        (true, 6) => 4,
+        (true, 4) => 6,
+        (true, _) => 8,
+        (false, 4..) => 2,
+        (false, 2) => 4,
+        _ => 6,
+    };
+    let tile = |width: usize| (rows * width).max(rows + width).max(8);
+    let (rest, pairs) = (vectors % width, if many && rows > 4 { 1 } else { 2 });
+    vectors / width * tile(width) + rest / pairs * tile(pairs) + rest % pairs * tile(1)
+}
+
 /// Broadcast tiles for one block of rows over a list of vectors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sweep<T> {
