@@ -228,6 +228,7 @@ pub(crate) fn run<T: Float>(
                 for rows in starts.windows(2) {
                     let (first, count) = (rows[0], rows[1] - rows[0]);
                     let channel = group * p.outer + first;
+                    let weights = &packed[channel * per_row + kind.weights * count..][..kind.taps.1 * count];
                     let sweep = Sweep {
                         x: images.as_ptr(),
                         from: from[kind.vectors.0..].as_ptr(),
@@ -236,7 +237,7 @@ pub(crate) fn run<T: Float>(
                         vectors: used * kind.vectors.1,
                         taps: offsets[kind.taps.0..].as_ptr(),
                         tap_count: kind.taps.1,
-                        w: packed[channel * per_row + kind.weights * count..].as_ptr(),
+                        w: weights.as_ptr(),
                         start: match epilogue.bias {
                             Some(bias) => Start::Bias(bias[channel..channel + count].as_ptr()),
                             None => Start::Zero,

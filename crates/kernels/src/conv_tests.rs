@@ -196,6 +196,7 @@ fn small_images_take_positions_or_vectors_of_images() {
         assert_ne!(forward_way::<f64>(isa, &square([16, 128, 3, 3], 128, 5, 2)), Way::Positions);
         // Rows and channels that fill no vector; too few images, and double precision.
         assert_eq!(conv_input_cost::way::<f32>(isa, &square([64, 6, 14, 14], 16, 5, 0)), Way::Images);
+        assert_eq!(conv_input_cost::way::<f32>(isa, &square([40, 6, 14, 14], 16, 5, 0)), Way::Images);
         assert_eq!(forward_way::<f32>(isa, &square([64, 8, 13, 11], 20, 5, 4)), Way::Images);
         assert_ne!(conv_input_cost::way::<f32>(isa, &square([7, 6, 14, 14], 16, 5, 0)), Way::Images);
         assert_ne!(conv_input_cost::way::<f64>(isa, &square([64, 6, 14, 14], 16, 5, 0)), Way::Images);
@@ -498,6 +499,8 @@ fn results_do_not_depend_on_the_number_of_threads() {
     let before = par::num_threads();
     for g in [
         geometry([16, 6, 14, 14], 16, (5, 5), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+        // By input as many vectors of images together as threads leave each.
+        geometry([40, 6, 14, 14], 16, (5, 5), (1, 1), (0, 0, 0, 0), (1, 1), 1),
         geometry([1, 32, 32, 32], 32, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
         geometry([5, 32, 15, 17], 32, (5, 5), (1, 1), (2, 2, 2, 2), (1, 1), 1),
         geometry([1, 16, 40, 50], 16, (3, 3), (2, 1), (1, 1, 1, 1), (1, 2), 1),

@@ -5,7 +5,7 @@
 //! and 0 where that is negative if ReLU follows. Backward, the sums of `g` and of `g * (x - mean[c])` (of those `g` that passed ReLU);
 //! then `gx = (g - a[c] - (x - mean[c]) * b[c]) * scale[c]`.
 //! The tricks: a thread takes a channel from its statistics to its result, so that the second time it is read from the
-//! cache, and asks for the channel's part of the next image while it computes. The variance is taken about the mean of a block
+//! cache, and asks for the channel's part of the next image, which it reads or writes next, while it computes. The variance is taken about the mean of a block
 //! that is still in the first cache, and blocks are merged in double precision (Chan, Golub, LeVeque 1979), so a large mean
 //! costs no accuracy; a block is a part of a long row or some short ones. Sums run in a fixed number of lanes that are folded
 //! in halves: the order is the same for any instruction set. A channel has one owner, so it is the same for any number of

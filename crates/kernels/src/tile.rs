@@ -42,8 +42,12 @@ const fn has_one_tile<S: Simd>(rows: usize) -> bool {
 
 /// How many vectors a tile of so many rows has.
 const fn width<S: Simd>(rows: usize) -> usize {
-    match (S::REGISTERS, rows) {
-        _ if has_one_tile::<S>(rows) => 1,
+    if has_one_tile::<S>(rows) { 1 } else { most_vectors(S::REGISTERS, rows) }
+}
+
+/// How many vectors there are registers for, in a tile of so many rows.
+const fn most_vectors(registers: usize, rows: usize) -> usize {
+    match (registers, rows) {
         (32, 8) => 3,
         (32, 6) => 4,
         (32, 4) => 6,
@@ -83,19 +87,11 @@ pub(crate) fn blocks(isa: Isa, n: usize) -> Vec<usize> {
     starts
 }
 
-/// What a tap of so many rows costs [`Sweep`] over so many vectors, in multiply-adds of two vectors: small tiles wait for loads, or for
-/// the sum before.
+/// What a tap of so many rows of f32 costs [`Sweep`] over so many vectors, in multiply-adds of two vectors: small tiles wait for loads,
+/// or for the sum before.
 pub(crate) fn tap_cost(isa: Isa, rows: usize, vectors: usize) -> usize {
     let many = isa == Isa::Avx512;
-    let width = match (many, rows) {
-        (true, 8) => 3,
-        (true, 6) => 4,
-        (true, 4) => 6,
-        (true, _) => 8,
-        (false, 4..) => 2,
-        (false, 2) => 4,
-        _ => 6,
-    };
+    let width = most_vectors(if many { 32 } else { 16 }, rows);
     let tile = |width: usize| (rows * width).max(rows + width).max(8);
     let (rest, pairs) = (vectors % width, if many && rows > 4 { 1 } else { 2 });
     vectors / width * tile(width) + rest / pairs * tile(pairs) + rest % pairs * tile(1)

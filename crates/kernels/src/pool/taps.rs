@@ -5,7 +5,7 @@
 //! often as a window has columns before the next one begins, the taps less the column. Then the windows that cover a row of elements
 //! lie side by side in a few rows, and each row has one number that names the element: vectors are compared, and where they are
 //! equal the gradient is added. Taps are small whole numbers, so all vectors are of one type. Windows of 2x2 side by side need no more
-//! than gradients and taps, many short rows of them at a time.
+//! than gradients and taps, many rows of them at a time (`halve`).
 
 use super::far::{is_far, settle, stream};
 use super::strip::{put, unrolls};
@@ -160,8 +160,8 @@ impl<T: Float> SimdBody<T> for Planes<'_, T> {
 }
 
 impl<T: Float> Planes<'_, T> {
-    /// Windows of 2x2 side by side in short rows: many of these at a time as if they were one, the upper elements of all windows
-    /// and then the lower ones, which are copied out row by row.
+    /// Windows of 2x2 side by side: the rows of a block as if they were one, the upper elements of all windows and then the lower
+    /// ones, which are copied out row by row. Short rows fill no vector by themselves.
     ///
     /// # Safety
     /// The set of S is enabled in the caller.
