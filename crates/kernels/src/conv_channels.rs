@@ -108,10 +108,16 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
         }
     });
     let image = g.group_in() * g.in_h * g.in_w;
+    // Rows of a plane that a row of results sees.
+    let reach = (g.kernel_h - 1) * g.dilation.0 + 1;
     // Each line is new to a tile if its pixels have no taps in common.
     let new_lines = planes.in_place && g.kernel_w <= g.stride.1;
     let y = Shared(y.as_mut_ptr());
-    let items = blocks * g.groups;
+    // Blocks of channels, and parts of an image where there are fewer blocks than threads: each result is a sum by itself.
+    let step = run(isa, g, false);
+    let all = g.batch * blocks * g.groups;
+    let parts = par::threads_worth(g.work().saturating_mul(g.batch)).div_ceil(all).min(out / (FEWEST * step));
+    let items = blocks * g.groups * parts;
     par::for_each_range(g.batch * items, g.work() / items, |range| {
         let mut copy = Buffer::zeroed(if planes.in_place { 0 } else { planes.channels * planes.channel() });
         let mut results = Buffer::unfilled(out * block);
@@ -120,17 +126,20 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
         for item in range {
             // The channels of a group are an image of their own.
             let n = item / items;
-            let (start, channels, block, weights) = block_of(item % items);
-            let group = item / blocks;
+            let (start, channels, block, weights) = block_of(item % items / parts);
+            let (group, part) = (item / parts / blocks, item % parts);
+            let pixel = |part: usize| part * (out / step) / parts * step;
+            let pixels = pixel(part)..pixel(part + 1);
             let source = &x[group * image..(group + 1) * image];
-            if !planes.in_place && held != group {
-                planes.fill(isa, planes.channels, source, copy.make_mut());
-                held = group;
+            if !planes.in_place && held != group * parts + part {
+                let rows = pixels.start / g.out_w * g.stride.0..(pixels.end - 1) / g.out_w * g.stride.0 + reach;
+                planes.fill_rows(isa, planes.channels, source, copy.make_mut(), rows);
+                held = group * parts + part;
             }
             let all = Sweep {
                 x: if planes.in_place { source } else { &copy[..] }.as_ptr(),
                 taps: offsets[..2 * taps].as_chunks().0,
-                pixels: &offsets[2 * taps..2 * taps + out],
+                pixels: &offsets[2 * taps..2 * taps + out][pixels.clone()],
                 places: &offsets[2 * taps + out..],
                 start: packed[weights..].as_ptr(),
                 w: packed[weights + block..].as_ptr(),
@@ -145,10 +154,10 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
             // SAFETY: the set comes from detection. Each tap of each result is inside of the planes, the packed weights
             // hold a vector for the bias and each tap, and there is room for a block of each result.
             unsafe { sweep(all) };
-            // SAFETY: the planes of these channels of this image belong to this item.
+            // SAFETY: these pixels of these channels of this image belong to this item.
             unsafe {
-                let to = y.get().add((n * g.out_channels + start) * out);
-                transpose_to(isa, (out, channels), results, block, to, out);
+                let to = y.get().add((n * g.out_channels + start) * out + pixels.start);
+                transpose_to(isa, (pixels.len(), channels), results, block, to, out);
             }
         }
     });

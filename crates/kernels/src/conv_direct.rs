@@ -54,6 +54,8 @@ struct Plan<'a, T> {
     /// Elements of an output plane.
     out_plane: usize,
     out_width: usize,
+    /// The width of the rows of the result, if outputs lie in them side by side.
+    direct: Option<usize>,
     /// Operations for an image.
     work: usize,
 }
@@ -88,6 +90,7 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
         epilogue,
         out_plane: g.out_h * g.out_w,
         out_width: g.out_w,
+        direct: Some(g.out_w),
         work: g.work(),
     };
     plan.run(w, &WeightStrides { group, row: g.group_in() * kernel, inner: kernel, kernel }, y);
@@ -143,6 +146,7 @@ pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
     let enough = unit && (g.in_h - 1) * g.out_w + g.in_w >= lanes::<T>(isa);
     let (planes, (low_h, low_w)) = gradient_planes(g, &down, &right, enough);
     let inside = planes.rows.inside(0).0;
+    let direct = if unit { Some(g.in_w) } else { None };
     let mut parts = Vec::with_capacity(down.len() * right.len());
     for a in &down {
         for b in &right {
@@ -159,7 +163,6 @@ pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
             let elements = (0..kernel_h * kernel_w).filter(meets).map(element).collect();
             let (size, base) = ((a.count, b.count), (a.step - low_h, b.step - low_w));
             let place = [(a.first, g.stride.0), (b.first, g.stride.1)];
-            let direct = if unit { Some(g.in_w) } else { None };
             parts.push(Part::new::<T>(isa, size, base, planes.pitch, elements, place, direct));
         }
     }
@@ -178,6 +181,7 @@ pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
         epilogue: Epilogue::NONE,
         out_plane: g.in_h * g.in_w,
         out_width: g.in_w,
+        direct,
         work: g.work(),
     };
     plan.run(w, &WeightStrides { group, row: kernel, inner: g.group_in() * kernel, kernel }, gx);
@@ -222,13 +226,19 @@ impl<T: Float> Plan<'_, T> {
         let mut packed = Buffer::unfilled(weights);
         self.pack(w, strides, packed.make_mut());
         let together = self.together(weights);
+        // A few rows of results at a time, where there are fewer blocks than threads: each result is a sum by itself.
+        let units = self.batch.div_ceil(together) * self.groups * (self.blocks.len() - 1);
+        let shares = par::threads_worth(self.work.saturating_mul(self.batch)).div_ceil(units);
+        if shares > 1 {
+            self.parts.iter_mut().for_each(|p| p.divide::<T>(self.isa, self.planes.pitch, self.direct, shares));
+        }
         let (_, planes, out) = self.images();
         for band in self.parts.iter_mut().flat_map(|p| &mut p.bands) {
             let tiling = &mut band.tiling;
             let to = if tiling.scratch.is_some() { MAX_ROWS * tiling.scratch_len() } else { out };
             tiling.place(together, planes, to);
         }
-        self.sweep(&packed, together, y);
+        self.sweep(&packed, together, shares, y);
     }
 
     /// The rows of block `b` of all blocks: the group and the rows in it.
@@ -281,8 +291,8 @@ impl<T: Float> Plan<'_, T> {
         });
     }
 
-    /// Runs the tiles, over images and, if these are few, over blocks of rows.
-    fn sweep(&self, packed: &[T], together: usize, y: &mut [T]) {
+    /// Runs the tiles, over images and, if these are few, over blocks of output channels and shares of the rows of results.
+    fn sweep(&self, packed: &[T], together: usize, shares: usize, y: &mut [T]) {
         let blocks = self.groups * (self.blocks.len() - 1);
         let (image, planes, out) = self.images();
         let (bunches, wanted) = (self.batch.div_ceil(together), 2 * par::num_threads());
@@ -293,13 +303,14 @@ impl<T: Float> Plan<'_, T> {
         let bands = || self.parts.iter().flat_map(|p| &p.bands).map(|b| &b.tiling);
         let overrun = bands().map(|t| t.overrun).max().unwrap_or(0);
         let scratch_len = bands().map(|t| t.scratch_len()).max().unwrap_or(0) * MAX_ROWS * together;
-        par::for_each_range(bunches * splits, self.work.saturating_mul(together) / splits, |range| {
+        let units = splits * shares;
+        par::for_each_range(bunches * units, self.work.saturating_mul(together) / units, |range| {
             let mut copied = Buffer::zeroed(if self.planes.in_place { 0 } else { together * planes + overrun });
             let copied = copied.make_mut();
             let mut scratch = Buffer::unfilled(scratch_len);
             let scratch = scratch.make_mut();
             for unit in range {
-                let (bunch, split) = (unit / splits, unit % splits);
+                let (bunch, split, share) = (unit / units, unit % units / shares, unit % shares);
                 let first = bunch * together;
                 let images = together.min(self.batch - first);
                 let source = &self.source[first * image..][..images * image];
@@ -310,9 +321,11 @@ impl<T: Float> Plan<'_, T> {
                     let groups = self.rows_of(mine.start).0..self.rows_of(mine.end - 1).0 + 1;
                     let from = groups.start * self.inner * self.planes.rows.size * self.planes.columns.size;
                     let to = groups.start * self.inner * self.planes.channel();
+                    let read = || self.parts.iter().map(|p| p.read(share, shares)).filter(|rows| !rows.is_empty());
+                    let rows = read().map(|r| r.start).min().unwrap_or(0)..read().map(|r| r.end).max().unwrap_or(0);
                     for (i, source) in source.chunks_exact(image).enumerate() {
                         let to = &mut copied[i * planes + to..];
-                        self.planes.fill(self.isa, groups.len() * self.inner, &source[from..], to);
+                        self.planes.fill_rows(self.isa, groups.len() * self.inner, &source[from..], to, rows.clone());
                     }
                     copied.as_ptr()
                 };
@@ -322,7 +335,7 @@ impl<T: Float> Plan<'_, T> {
                         let channel = group * self.rows + rows.start;
                         let w = &packed[part.weights + channel * part.taps.len()..][..rows.len() * part.taps.len()];
                         let block = Block { channel, rows: rows.len(), images, together };
-                        for band in &part.bands {
+                        for band in part.bands.iter().filter(|b| b.share == share) {
                             // SAFETY: the unit alone writes these channels of these images, which are inside of y.
                             unsafe {
                                 let y = y.get().add(first * out + channel * self.out_plane);

@@ -28,6 +28,7 @@ pub(crate) struct Element {
 /// Outputs that are computed by one set of taps: a grid of rows and columns.
 #[derive(Debug)]
 pub(crate) struct Part {
+    rows: usize,
     /// Outputs in a row.
     pub(crate) columns: usize,
     /// Row and column of the planes at which the grid begins.
@@ -50,6 +51,8 @@ pub(crate) struct Band {
     pub(crate) rows: Range<usize>,
     pub(crate) elements: Range<usize>,
     pub(crate) tiling: Tiling,
+    /// The share of the part that it belongs to.
+    pub(crate) share: usize,
 }
 
 /// Vectors over a band.
@@ -166,8 +169,8 @@ impl Part {
         let tiling = |rows: usize| Tiling::new::<T>(isa, rows, columns, pitch, direct);
         let all = tiling(rows);
         let (groups, cut) = cut(rows, base.0, &elements);
-        let bands: Vec<Band> =
-            cut.into_iter().map(|(rows, e)| Band { tiling: tiling(rows.len()), rows, elements: e }).collect();
+        let band = |(rows, elements): (Range<usize>, _)| Band { tiling: tiling(rows.len()), rows, elements, share: 0 };
+        let bands: Vec<Band> = cut.into_iter().map(band).collect();
         let cost: usize = bands.iter().map(|b| b.tiling.cost * b.elements.len()).sum();
         let whole = all.cost * elements.len();
         // Bands must save more than they cost in calls.
@@ -175,9 +178,42 @@ impl Part {
             (groups, bands)
         } else {
             let every = 0..elements.len();
-            (vec![every.clone()], vec![Band { rows: 0..rows, elements: every, tiling: all }])
+            (vec![every.clone()], vec![Band { rows: 0..rows, elements: every, tiling: all, share: 0 }])
         };
-        Part { columns, base, elements, groups, place, bands, taps: Buffer::unfilled(0), weights: 0 }
+        Part { rows, columns, base, elements, groups, place, bands, taps: Buffer::unfilled(0), weights: 0 }
+    }
+
+    /// The rows of one of some shares.
+    fn share(&self, share: usize, shares: usize) -> Range<usize> {
+        share * self.rows / shares..(share + 1) * self.rows / shares
+    }
+
+    /// Divides the bands where shares of the rows begin; the pitch and the result are those that it was made with.
+    pub(crate) fn divide<T>(&mut self, isa: Isa, pitch: usize, direct: Option<usize>, shares: usize) {
+        let mut bands = Vec::with_capacity(self.bands.len() + shares);
+        for share in 0..shares {
+            let mine = self.share(share, shares);
+            for band in &self.bands {
+                let rows = band.rows.start.max(mine.start)..band.rows.end.min(mine.end);
+                if !rows.is_empty() {
+                    let tiling = Tiling::new::<T>(isa, rows.len(), self.columns, pitch, direct);
+                    bands.push(Band { rows, elements: band.elements.clone(), tiling, share });
+                }
+            }
+        }
+        self.bands = bands;
+    }
+
+    /// The rows of its planes that a share reads.
+    pub(crate) fn read(&self, share: usize, shares: usize) -> Range<usize> {
+        let rows = self.share(share, shares);
+        let down = || self.elements.iter().map(|e| e.down);
+        match (down().min(), down().max()) {
+            (Some(least), Some(most)) if !rows.is_empty() => {
+                self.base.0 + rows.start + least..self.base.0 + rows.end + most
+            }
+            _ => 0..0,
+        }
     }
 }
 

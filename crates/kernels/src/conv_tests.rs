@@ -511,10 +511,18 @@ fn results_do_not_depend_on_the_number_of_threads() {
         geometry([1, 96, 40, 23], 64, (3, 3), (3, 3), (1, 1, 1, 1), (1, 1), 1),
         geometry([1, 1, 59, 64], 128, (3, 3), (1, 1), (1, 1, 0, 0), (1, 1), 1),
         geometry([9, 6, 20, 54], 64, (3, 3), (3, 3), (2, 2, 2, 2), (2, 2), 2),
+        // Fewer blocks of channels than threads: parts of the tiles, the pixels, the rows of an image.
+        geometry([1, 24, 32, 48], 16, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
+        geometry([1, 64, 20, 19], 40, (7, 7), (2, 2), (3, 3, 3, 3), (1, 1), 1),
+        geometry([1, 64, 38, 48], 16, (3, 2), (2, 2), (0, 0, 0, 0), (1, 1), 1),
+        geometry([1, 64, 20, 20], 40, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 1),
+        geometry([1, 64, 23, 48], 6, (3, 3), (3, 3), (1, 1, 1, 1), (1, 1), 1),
+        geometry([1, 6, 63, 60], 6, (2, 2), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+        geometry([1, 16, 31, 48], 6, (3, 3), (1, 1), (1, 1, 1, 1), (2, 1), 1),
     ] {
         par::set_num_threads(1);
         let alone = bits(&g);
-        for threads in [2, 3] {
+        for threads in [2, 3, 7] {
             par::set_num_threads(threads);
             assert!(bits(&g) == alone, "{threads} threads, {g:?}");
         }

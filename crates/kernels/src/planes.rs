@@ -10,6 +10,7 @@
 
 use crate::element::Float;
 use crate::isa::{Isa, Simd, SimdBody};
+use std::ops::Range;
 
 /// One axis of the planes.
 #[derive(Clone, Debug)]
@@ -51,7 +52,7 @@ impl Axis {
     }
 
     /// The elements of the plane of a residue that are inside of the image, and where the first one is in the image.
-    pub(crate) fn inside(&self, residue: usize) -> (std::ops::Range<usize>, usize) {
+    pub(crate) fn inside(&self, residue: usize) -> (Range<usize>, usize) {
         let stride = self.stride as isize;
         let lack = self.before - residue as isize;
         let first = ((lack + stride - 1).div_euclid(stride)).clamp(0, self.len as isize);
@@ -123,17 +124,23 @@ impl Planes {
     /// Copies some channels of an image into planes that were all zero or held another image: `image` begins with the first
     /// channel, `to` has `channels * self.channel()` elements.
     pub(crate) fn fill<T: Float>(&self, isa: Isa, channels: usize, image: &[T], to: &mut [T]) {
+        self.fill_rows(isa, channels, image, to, 0..self.rows.len);
+    }
+
+    /// [`Planes::fill`] for some rows of each plane.
+    pub(crate) fn fill_rows<T: Float>(&self, isa: Isa, channels: usize, image: &[T], to: &mut [T], rows: Range<usize>) {
         assert!(image.len() >= channels * self.rows.size * self.columns.size, "the image has its channels");
         assert!(to.len() >= channels * self.channel(), "there is room for the planes");
         // SAFETY: the set comes from detection; the lengths were checked, and rows and columns inside of the image
         // are inside of the slices.
-        unsafe { T::simd(isa, Fill { planes: self, channels, image: image.as_ptr(), to: to.as_mut_ptr() }) }
+        unsafe { T::simd(isa, Fill { planes: self, channels, rows, image: image.as_ptr(), to: to.as_mut_ptr() }) }
     }
 }
 
 struct Fill<'a, T> {
     planes: &'a Planes,
     channels: usize,
+    rows: Range<usize>,
     image: *const T,
     to: *mut T,
 }
@@ -145,7 +152,12 @@ impl<T: Float> SimdBody<T> for Fill<'_, T> {
         let p = self.planes;
         for c in 0..self.channels {
             for (a, &down) in p.rows.residues.iter().enumerate() {
-                let (rows, first_row) = p.rows.inside(down);
+                let (inside, first_row) = p.rows.inside(down);
+                let rows = inside.start.max(self.rows.start)..inside.end.min(self.rows.end);
+                if rows.is_empty() {
+                    continue;
+                }
+                let first_row = first_row + (rows.start - inside.start) * p.rows.stride;
                 for (b, &right) in p.columns.residues.iter().enumerate() {
                     let (columns, first_column) = p.columns.inside(right);
                     let at = (c * p.of_channel() + a * p.columns.residues.len() + b) * p.plane;

@@ -334,7 +334,14 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, epilog
     assert!(y.len() >= ((t.batch - 1) * t.all.1 + t.k) * written, "the result has its size");
     let lanes = lanes::<T>(isa);
     let t = &t.correlated(lanes);
-    let vectors = products::block(isa, t.k.div_ceil(lanes));
+    // Each tile is computed by itself, so that threads may have as many blocks of outputs and groups as they need.
+    let work = (t.batch * t.down.tiles * t.right.tiles * PLANES * t.pieces().1).saturating_mul(2 * t.depth() * t.k);
+    let parts = par::threads_worth(work);
+    let mut vectors = products::block(isa, t.k.div_ceil(lanes));
+    if t.groups() == 1 {
+        vectors = vectors.min(t.k.div_ceil(lanes * parts));
+    }
+    let t = &t.divided(parts.div_ceil(t.k.div_ceil(vectors * lanes)));
     // The weights of the only group are used once: they are transformed when they are, and stay near.
     let alone = t.groups() == 1;
     let block = lanes

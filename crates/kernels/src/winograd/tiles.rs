@@ -219,6 +219,16 @@ impl Tiles {
         self
     }
 
+    /// The same in at least so many groups, as far as there are images, or rows of them.
+    pub(super) fn divided(mut self, parts: usize) -> Tiles {
+        if self.groups() < parts {
+            self.images_at_once = self.batch.div_ceil(parts);
+            let of_image = self.down.tiles.div_ceil(parts.div_ceil(self.batch));
+            self.rows_at_once = self.rows_at_once.min(of_image.next_multiple_of(self.down.dilation));
+        }
+        self
+    }
+
     /// Pieces that are read and that are written.
     pub(super) fn pieces(&self) -> (usize, usize) {
         (self.down.reads() * self.right.reads(), self.down.phases.1 * self.right.phases.1)
