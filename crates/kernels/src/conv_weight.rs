@@ -11,7 +11,7 @@ use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
 use crate::conv_parts::lanes;
 use crate::element::Float;
-use crate::isa::Isa;
+use crate::isa::{Isa, half_cost};
 use crate::par::{self, Shared};
 use crate::planes::{Axis, Planes};
 use crate::tile::{Dots, MAX_ROWS, blocks};
@@ -42,8 +42,8 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
     let merged = planes.pitch == g.out_w && g.out_h * g.out_w <= 512;
     let (lines, pixels) = if merged { (1, g.out_h * g.out_w) } else { (g.out_h, g.out_w) };
     let full = lanes::<T>(isa);
-    let waste = |lanes: usize| pixels.div_ceil(lanes) * lanes;
-    let narrow = isa != Isa::Portable && waste(full / 2) < waste(full);
+    let halves = pixels.div_ceil(full / 2) * half_cost(isa);
+    let narrow = isa != Isa::Portable && halves < 2 * pixels.div_ceil(full);
 
     let mut copied = Buffer::unfilled(if planes.in_place { 0 } else { at_once * planes_image });
     for first in (0..g.batch).step_by(at_once) {
@@ -101,19 +101,20 @@ impl<T: Float> Pass<'_, T> {
         // Enough spans for all threads; how the taps are divided does not matter for the sums.
         let wanted = (2 * par::num_threads()).div_ceil(g.groups * blocks);
         let most = (taps / wanted / TAPS.1 * TAPS.1).clamp(TAPS.1, TAPS.0);
-        let spans = taps.div_ceil(most);
+        // A span of the few taps that are left would be summed at the price of more.
+        let spans = (taps / most).max(1);
         assert_eq!(gw.len(), g.out_channels * taps, "the result has its size");
         assert!(self.gy.len() == images * self.gy_image && self.source.len() == images * self.planes_image);
         let gw = Shared(gw.as_mut_ptr());
         let tiles = g.groups * blocks * spans;
         let plane = g.out_h * g.out_w;
         par::for_each_range(tiles, (g.work() / tiles).saturating_mul(images), |range| {
-            let mut sums = Buffer::unfilled(MAX_ROWS * most.min(taps) * lanes::<T>(self.isa));
+            let mut sums = Buffer::unfilled(MAX_ROWS * taps.div_ceil(spans) * lanes::<T>(self.isa));
             let sums = sums.make_mut().as_mut_ptr();
             for tile in range {
                 let (span, b) = (tile % spans, tile / spans);
                 let (group, rows) = (b / blocks, starts[b % blocks]..starts[b % blocks + 1]);
-                let (span, count) = (span * most, most.min(taps - span * most));
+                let (span, count) = (span * taps / spans, (span + 1) * taps / spans - span * taps / spans);
                 let channel = group * g.group_out() + rows.start;
                 let dots = Dots {
                     g: self.gy[channel * plane..].as_ptr(),

@@ -40,6 +40,11 @@ const fn has_one_tile<S: Simd>(rows: usize) -> bool {
     cfg!(target_arch = "x86_64") && (S::REGISTERS == 8 || (size_of::<S::T>() == 8 && rows < 6))
 }
 
+/// Whether what full tiles leave is taken in pairs first.
+const fn has_pairs<S: Simd>(rows: usize) -> bool {
+    (rows <= 4 || S::REGISTERS < 32) && !has_one_tile::<S>(rows)
+}
+
 /// How many vectors a tile of so many rows has.
 const fn width<S: Simd>(rows: usize) -> usize {
     if has_one_tile::<S>(rows) { 1 } else { most_vectors(S::REGISTERS, rows) }
@@ -204,7 +209,7 @@ unsafe fn sweep<S: Simd, const KB: usize>(s: Sweep<S::T>) {
             3 => v = tiles::<S, KB, 3>(&s, v),
             _ => {}
         }
-        if const { (KB <= 4 || S::REGISTERS < 32) && !has_one_tile::<S>(KB) } {
+        if const { has_pairs::<S>(KB) } {
             v = tiles::<S, KB, 2>(&s, v);
         }
         tiles::<S, KB, 1>(&s, v);
@@ -381,13 +386,26 @@ impl<T: Float, const KB: usize> SimdBody<T> for DotRows<T, KB> {
     }
 }
 
-/// All taps: full tiles, then what is left in tiles of 2 and 1 taps; for some images or lines at a time, so that the rows of g stay
-/// in the first-level cache from tile to tile.
+/// Whether dot tiles of so many rows have one of a tap less than the full ones; a tile of 1 tap waits for loads.
+const fn has_smaller<S: Simd>(rows: usize) -> bool {
+    S::REGISTERS == 32 && rows > 4 && size_of::<S::T>() == 4
+}
+
+/// How many of so many taps full tiles take, and those of a tap less after them.
+const fn full_and_smaller<S: Simd>(rows: usize, taps: usize) -> (usize, usize) {
+    let full = width::<S>(rows);
+    let smaller = (full - taps % full) % full * (full - 1);
+    if has_smaller::<S>(rows) && smaller <= taps { (taps - smaller, smaller) } else { (taps / full * full, 0) }
+}
+
+/// All taps: full tiles, then what is left in smaller ones; for some images or lines at a time, so that the rows of g stay in the
+/// cache from tile to tile.
 #[inline(always)]
 unsafe fn dots<S: Simd, const KB: usize>(d: Dots<S::T>) {
     let line = KB * d.pixels * size_of::<S::T>();
-    let lines = (NEAR / line).clamp(1, d.lines);
-    let images = (NEAR / (line * d.lines)).max(1);
+    let lines = (const { near::<S>() } / line).clamp(1, d.lines);
+    let images = (const { near::<S>() } / (line * d.lines)).max(1);
+    let (full, smaller) = full_and_smaller::<S>(KB, d.tap_count);
     let mut part = Portion { first: true, g: d.g, x: d.x, images: 0, lines: 0 };
     // SAFETY: the caller's promise.
     unsafe {
@@ -396,28 +414,30 @@ unsafe fn dots<S: Simd, const KB: usize>(d: Dots<S::T>) {
                 part.g = d.g.add(image * d.g_image + row * d.g_line);
                 part.x = d.x.add(image * d.x_image + row * d.x_line);
                 (part.images, part.lines) = (images.min(d.images - image), lines.min(d.lines - row));
-                let mut t = 0;
-                match const { width::<S>(KB) } {
-                    8 => t = dot_tiles::<S, KB, 8>(&d, part, t),
-                    6 => t = dot_tiles::<S, KB, 6>(&d, part, t),
-                    4 => t = dot_tiles::<S, KB, 4>(&d, part, t),
-                    3 => t = dot_tiles::<S, KB, 3>(&d, part, t),
-                    _ => {}
-                }
-                if const { (KB <= 4 || S::REGISTERS < 32) && !has_one_tile::<S>(KB) } {
-                    t = dot_tiles::<S, KB, 2>(&d, part, t);
-                }
-                dot_tiles::<S, KB, 1>(&d, part, t);
+                let t = match const { width::<S>(KB) } {
+                    8 => dot_tiles::<S, KB, 8>(&d, part, 0, full),
+                    6 => dot_tiles::<S, KB, 6>(&d, part, 0, full),
+                    4 => dot_tiles::<S, KB, 4>(&d, part, 0, full),
+                    3 => dot_tiles::<S, KB, 3>(&d, part, 0, full),
+                    _ => 0,
+                };
+                let t = match const { (has_smaller::<S>(KB), width::<S>(KB)) } {
+                    (true, 4) => dot_tiles::<S, KB, 3>(&d, part, t, full + smaller),
+                    (true, _) => dot_tiles::<S, KB, 2>(&d, part, t, full + smaller),
+                    (false, _) => t,
+                };
+                let t = if const { has_pairs::<S>(KB) } { dot_tiles::<S, KB, 2>(&d, part, t, d.tap_count) } else { t };
+                dot_tiles::<S, KB, 1>(&d, part, t, d.tap_count);
                 part.first = false;
             }
         }
         // A tile leaves its sums as [row][tap]; tiles follow each other.
         let mut t = 0;
         while t < d.tap_count {
-            let left = d.tap_count - t;
             let taps = match const { width::<S>(KB) } {
-                full if left >= full => full,
-                _ if left >= 2 && (KB <= 4 || S::REGISTERS < 32) && !has_one_tile::<S>(KB) => 2,
+                width if t < full => width,
+                width if t < full + smaller => width - 1,
+                _ if d.tap_count - t >= 2 && has_pairs::<S>(KB) => 2,
                 _ => 1,
             };
             for k in 0..KB {
@@ -432,8 +452,11 @@ unsafe fn dots<S: Simd, const KB: usize>(d: Dots<S::T>) {
     }
 }
 
-/// Bytes of g that tiles share: half of the first-level cache.
-const NEAR: usize = 16 << 10;
+/// Bytes of g that tiles share: smaller portions take longer to load and store sums. Tiles of few taps read g so often that it must stay
+/// in the first-level cache, those of many from the second-level one.
+const fn near<S: Simd>() -> usize {
+    if S::REGISTERS == 32 { 48 << 10 } else { 16 << 10 }
+}
 
 /// Some images, or some lines of one.
 #[derive(Clone, Copy)]
@@ -446,14 +469,15 @@ struct Portion<T> {
     lines: usize,
 }
 
-/// As many tiles of TB taps as there are from tap `t` on; the tap after them.
+/// As many tiles of TB taps as there are from tap `t` on before `end`; the tap after them.
 #[inline(always)]
 unsafe fn dot_tiles<S: Simd, const KB: usize, const TB: usize>(
     d: &Dots<S::T>,
     part: Portion<S::T>,
     mut t: usize,
+    end: usize,
 ) -> usize {
-    while t + TB <= d.tap_count {
+    while t + TB <= end {
         // SAFETY: the caller's promise.
         unsafe { dot_tile::<S, KB, TB>(d, part, t) };
         t += TB;
