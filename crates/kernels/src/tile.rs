@@ -45,6 +45,11 @@ const fn has_pairs<S: Simd>(rows: usize) -> bool {
     (rows <= 4 || S::REGISTERS < 32) && !has_one_tile::<S>(rows)
 }
 
+/// Whether dot tiles have narrow vectors: only where those can take less time.
+const fn has_narrow<S: Simd, H: Simd>() -> bool {
+    H::N < S::N && S::REGISTERS == 32
+}
+
 /// How many vectors a tile of so many rows has.
 const fn width<S: Simd>(rows: usize) -> usize {
     if has_one_tile::<S>(rows) { 1 } else { most_vectors(S::REGISTERS, rows) }
@@ -363,6 +368,7 @@ unsafe fn dot_rows<T: Float>(d: Dots<T>, isa: Isa, rows: usize) {
             8 => T::simd(isa, DotRows::<T, 8>(d)),
             _ => unreachable!("there are no blocks of {rows} rows"),
         }
+        T::simd(isa, DotSums(d, rows));
     }
 }
 
@@ -377,7 +383,7 @@ impl<T: Float, const KB: usize> SimdBody<T> for DotRows<T, KB> {
         unsafe {
             if const { KB > most_rows(S::REGISTERS) } {
                 unreachable!("there are no blocks of {KB} rows for this set");
-            } else if self.0.narrow && const { H::N < S::N } {
+            } else if self.0.narrow && const { has_narrow::<S, H>() } {
                 dots::<H, KB>(self.0);
             } else {
                 dots::<S, KB>(self.0);
@@ -431,24 +437,50 @@ unsafe fn dots<S: Simd, const KB: usize>(d: Dots<S::T>) {
                 part.first = false;
             }
         }
-        // A tile leaves its sums as [row][tap]; tiles follow each other.
-        let mut t = 0;
-        while t < d.tap_count {
-            let taps = match const { width::<S>(KB) } {
-                width if t < full => width,
-                width if t < full + smaller => width - 1,
-                _ if d.tap_count - t >= 2 && has_pairs::<S>(KB) => 2,
-                _ => 1,
-            };
-            for k in 0..KB {
-                for i in 0..taps {
+    }
+}
+
+/// The ends of the sums of [`DotRows`]: for any number of rows, as there is little to do.
+struct DotSums<T>(Dots<T>, usize);
+
+impl<T: Float> SimdBody<T> for DotSums<T> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.0.narrow && const { has_narrow::<S, H>() } {
+                dot_sums::<H>(self.0, self.1);
+            } else {
+                dot_sums::<S>(self.0, self.1);
+            }
+        }
+    }
+}
+
+/// A tile leaves its sums as [row][tap]; tiles follow each other.
+#[inline(always)]
+unsafe fn dot_sums<S: Simd>(d: Dots<S::T>, rows: usize) {
+    let (full, smaller) = full_and_smaller::<S>(rows, d.tap_count);
+    let mut t = 0;
+    while t < d.tap_count {
+        let taps = match width::<S>(rows) {
+            width if t < full => width,
+            width if t < full + smaller => width - 1,
+            _ if d.tap_count - t >= 2 && has_pairs::<S>(rows) => 2,
+            _ => 1,
+        };
+        for k in 0..rows {
+            for i in 0..taps {
+                // SAFETY: the caller's promise.
+                unsafe {
                     let y = d.y.add(k * d.row + t + i);
-                    let sum = S::sum(S::load(d.sums.add((t * KB + k * taps + i) * S::N)));
+                    let sum = S::sum(S::load(d.sums.add((t * rows + k * taps + i) * S::N)));
                     *y = if d.add { *y + sum } else { sum };
                 }
             }
-            t += taps;
         }
+        t += taps;
     }
 }
 
