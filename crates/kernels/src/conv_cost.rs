@@ -1,35 +1,52 @@
 //! What the two direct ways of a forward convolution cost, so that the cheaper one is taken.
 //!
-//! The unit is a multiply-add of two vectors. The figures were fitted to the times of 120 random convolutions on Zen 5 with
-//! AVX-512, both ways. What they choose there took 1 to 9 % more than the faster way in the geometric mean of several runs, the
-//! larger ones in runs with single times far off.
+//! The unit is a cycle. Multiply-adds and everything else are counted apart, so that the same figures serve sets of instructions and
+//! processors with vectors of different lengths and speeds; backward-data and the ways for small images use them too. They were
+//! fitted together to the times of 400 random convolutions on Zen 4 with AVX-512 and with AVX2, each way of both passes.
 
 use crate::conv::ConvGeometry;
 use crate::conv_parts::{Tiling, lanes};
-use crate::isa::Isa;
+use crate::isa::{Isa, half_cost};
 use crate::{conv_channels, par};
 
 /// The threads that are assumed: the ways add in different orders, and a result must not depend on how many there are.
 pub(crate) const ASSUMED: usize = 2;
 /// Copying a row of an image into a plane, and each vector of it.
-const ROW: f64 = 6.0;
-const VECTOR: f64 = 11.0;
+pub(crate) const ROW: f64 = 6.0;
+pub(crate) const VECTOR: f64 = 2.0;
 /// A vector of which only every second or third element belongs there, and each element for larger strides.
-const STRIDED: f64 = 15.0;
-const ELEMENT: f64 = 5.0;
+const STRIDED: f64 = 3.5;
+const ELEMENT: f64 = 2.5;
 /// Bringing a vector of results to another place than that of the sums.
-pub(crate) const SPREAD: f64 = 9.0;
+pub(crate) const SPREAD: f64 = 3.0;
 /// Transposing a vector of results.
-pub(crate) const TRANSPOSED: f64 = 16.0;
+pub(crate) const TRANSPOSED: f64 = 5.0;
+/// Writing a vector of results.
+const RESULT: f64 = 1.7;
 /// What a weight costs before the first image, for vectors of pixels and for vectors of channels.
-const WEIGHT: (f64, f64) = (3.0, 1.0);
+const WEIGHT: (f64, f64) = (1.7, 0.4);
 /// Starting threads.
-const THREADS: f64 = 9000.0;
-/// What vectors of pixels cost more to begin with: offsets, parts and bands.
-const PARTS: f64 = 2000.0;
+pub(crate) const THREADS: f64 = 9000.0;
+/// What a call costs to begin with, for vectors of pixels (offsets, parts and bands) and for vectors of channels.
+const START: (f64, f64) = (3400.0, 1200.0);
+/// Starting a block of rows, for each image.
+pub(crate) const CALL: f64 = 100.0;
+/// Rows that a single one costs more than its work, as it uses its loads less.
+pub(crate) const ALONE: f64 = 1.0;
+
+/// A multiply-add of two vectors: two start in a cycle, or one where a vector takes two steps.
+pub(crate) fn product(isa: Isa) -> f64 {
+    if isa == Isa::Avx512 && half_cost(isa) == 1 { 1.0 } else { 0.5 }
+}
+
+/// What a product costs more with a single vector of channels: as many loads as multiply-adds are short of loads if two of these start in
+/// a cycle.
+pub(crate) fn single(isa: Isa) -> f64 {
+    if product(isa) < 1.0 { 1.3 } else { 1.0 }
+}
 
 /// The images that the busiest thread has, in parts if an image is divided into `items`, and what starting threads costs.
-fn images(g: &ConvGeometry, items: usize) -> (f64, f64) {
+pub(crate) fn images(g: &ConvGeometry, items: usize) -> (f64, f64) {
     let all = g.batch.saturating_mul(items);
     let threads = par::threads_for(all, g.work() / items, ASSUMED);
     (all.div_ceil(threads) as f64 / items as f64, if threads > 1 { THREADS } else { 0.0 })
@@ -74,15 +91,15 @@ pub(crate) fn pixels<T>(isa: Isa, g: &ConvGeometry) -> f64 {
     let pitch = if whole { g.in_w } else { g.out_w + (g.kernel_w - 1) * g.dilation.1 / g.stride.1 };
     let tiling = Tiling::new::<T>(isa, g.out_h, g.out_w, pitch, Some(g.out_w));
     let taps = (g.group_in() * g.kernel_h * g.kernel_w) as f64;
-    // A single row uses its loads less than others.
-    let rows = g.groups as f64 * (outputs as f64 + 0.6 * (outputs % 2) as f64);
+    let rows = g.groups as f64 * (outputs as f64 + ALONE * (outputs % 2) as f64);
     let results = (g.out_channels * g.out_h * g.out_w) as f64 / full as f64;
-    let spread = if tiling.scratch.is_some() { SPREAD * results } else { 0.0 };
-    let (images, start) = images(g, g.groups * outputs.div_ceil(8));
-    images * (rows * taps * tiling.products::<T>(isa) + spread)
+    let moved = if tiling.scratch.is_some() { RESULT + SPREAD } else { RESULT };
+    let blocks = g.groups * outputs.div_ceil(8);
+    let (images, start) = images(g, blocks);
+    images * (product(isa) * rows * taps * tiling.products::<T>(isa) + moved * results + CALL * blocks as f64)
         + images.max(1.0) * filling(g, full, true)
         + taps * g.out_channels as f64 * WEIGHT.0
-        + PARTS
+        + START.0
         + start
 }
 
@@ -94,16 +111,16 @@ pub(crate) fn channels<T>(isa: Isa, g: &ConvGeometry) -> f64 {
     let tiles = |wide: bool, one: f64| {
         let run = conv_channels::run(isa, g, wide);
         let pointers = conv_channels::pointers(isa, wide, run, all / run);
-        (all / run).div_ceil(pointers) as f64 * ((pointers * run) as f64 * one + 1.0)
+        (all / run).div_ceil(pointers) as f64 * ((pointers * run) as f64 * one * product(isa) + 1.0)
     };
     let (pairs, rest) = (wide as f64, (vectors - 2 * wide) as f64);
-    // A single vector of channels is short of loads.
     let products = if wide > 0 { pairs * tiles(true, 2.0) } else { 0.0 }
-        + if rest > 0.0 { rest * tiles(false, 1.15) } else { 0.0 };
+        + if rest > 0.0 { rest * tiles(false, single(isa)) } else { 0.0 };
     let taps = (g.group_in() * g.kernel_h * g.kernel_w) as f64;
     let (images, start) = images(g, g.groups * (vectors - wide));
     images * g.groups as f64 * (taps * products + TRANSPOSED * (vectors * all) as f64)
         + images.max(1.0) * filling(g, full, false)
-        + taps * g.out_channels as f64 * WEIGHT.1
+        + taps * (g.groups * vectors * full) as f64 * WEIGHT.1
+        + START.1
         + start
 }

@@ -10,7 +10,7 @@
 
 use crate::buffer::Buffer;
 use crate::conv::{ConvGeometry, Epilogue};
-use crate::conv_cost::ASSUMED;
+use crate::conv_cost::{ASSUMED, THREADS, product};
 use crate::conv_parts::lanes;
 use crate::conv_positions::Positions;
 use crate::element::Float;
@@ -29,17 +29,15 @@ const WEIGHTS: usize = 4 << 20;
 const ELEMENTS: usize = 256;
 const TAPS: usize = 1 << 20;
 
-/// How much less this must cost than another way: the cost of memory is a guess. Forward, vectors of channels that are full are faster
-/// than `conv_cost` says.
-const MARGIN: f64 = 1.2;
-const MARGIN_FULL: f64 = 1.6;
+/// How much less this must cost than another way: how near the images lie is a guess.
+const MARGIN: f64 = 1.1;
 /// What a call of the tiles costs; transposing a vector; a weight, and a tap or vector of a list, before the first image.
-const PIECE: usize = 40;
-const TURNED: usize = 9;
-const WEIGHT: usize = 3;
-const LISTED: usize = 2;
-/// Starting threads, and lists.
-const START: usize = 6000;
+const PIECE: f64 = 160.0;
+const TURNED: f64 = 4.5;
+const WEIGHT: f64 = 1.5;
+const LISTED: f64 = 8.0;
+/// What a call costs to begin with.
+const START: f64 = 7600.0;
 
 /// The positions of one kind of row and of column.
 struct Kind {
@@ -68,19 +66,19 @@ pub(crate) fn cost<T>(isa: Isa, g: &ConvGeometry, backward: bool, other: f64) ->
     if !fits || !(2..=ELEMENTS).contains(&elements) {
         return f64::INFINITY;
     }
-    let margin = if !backward && g.group_out().is_multiple_of(full) { MARGIN_FULL } else { MARGIN };
     let (seen, inner) = (g.seen(), if backward { g.group_out() } else { g.group_in() });
     // What it would cost if all tiles were full and nothing was listed.
-    let least = g.out_channels * g.group_in() * seen + TURNED * image;
-    let least = START as f64 + least as f64 * g.batch as f64 / (full * ASSUMED) as f64;
-    if inner.saturating_mul(seen) > TAPS || margin * least >= other {
+    let least = product(isa) * (g.out_channels * g.group_in() * seen) as f64 + TURNED * image as f64;
+    let least = START + least * g.batch as f64 / (full * ASSUMED) as f64;
+    if inner.saturating_mul(seen) > TAPS || MARGIN * least >= other {
         return f64::INFINITY;
     }
-    margin * cost_of::<T>(isa, &if backward { Positions::backward(g) } else { Positions::forward(g) }, g.batch)
+    let positions = if backward { Positions::backward(g) } else { Positions::forward(g) };
+    MARGIN * cost_of::<T>(isa, &positions, g.batch, g.work())
 }
 
-/// The cost for the busiest of the assumed threads, in multiply-adds of two vectors (see `conv_cost`).
-fn cost_of<T>(isa: Isa, p: &Positions, batch: usize) -> f64 {
+/// The cost for the busiest of the assumed threads (see `conv_cost`), for so many operations in an image.
+fn cost_of<T>(isa: Isa, p: &Positions, batch: usize, work: usize) -> f64 {
     let full = lanes::<T>(isa);
     let vectors = together::<T>(isa, p, batch, ASSUMED);
     let blocks = blocks(isa, p.outer);
@@ -89,22 +87,28 @@ fn cost_of<T>(isa: Isa, p: &Positions, batch: usize) -> f64 {
         let count = move |kind: usize| p.axes[axis].iter().filter(|a| a.0 == kind).count();
         p.kinds[axis].iter().enumerate().map(move |(kind, seen)| (count(kind), seen.len()))
     };
-    let (mut unit, mut listed) = (0, 0);
+    let (mut unit, mut listed) = (0.0, 0);
     for (rows, down) in kinds(0) {
         for (columns, right) in kinds(1) {
             let taps = p.inner * down * right;
             let tap = |block: &[usize]| tap_cost(isa, block[1] - block[0], vectors * rows * columns);
-            unit += taps * blocks.windows(2).map(tap).sum::<usize>() + PIECE * (blocks.len() - 1);
+            let products = taps * blocks.windows(2).map(tap).sum::<usize>();
+            unit += product(isa) * products as f64 + PIECE * (blocks.len() - 1) as f64;
             listed += taps;
         }
     }
-    unit += TURNED * vectors * (p.inner * p.plane + p.outer * p.count());
+    unit += TURNED * (vectors * (p.inner * p.plane + p.outer * p.count())) as f64;
     let units = batch.div_ceil(vectors * full) * p.groups;
     let weights = p.groups * p.inner * p.outer * p.kernel_w * kinds(0).map(|k| k.1).sum::<usize>();
     if weights * size_of::<T>() > WEIGHTS {
         return f64::INFINITY;
     }
-    (START + units.div_ceil(ASSUMED) * unit + WEIGHT * weights + LISTED * (listed + vectors * p.count())) as f64
+    let threads = par::threads_for(units, (work / p.groups).saturating_mul(vectors * full), ASSUMED);
+    START
+        + if threads > 1 { THREADS } else { 0.0 }
+        + units.div_ceil(threads) as f64 * unit
+        + WEIGHT * weights as f64
+        + LISTED * (listed + vectors * p.count()) as f64
 }
 
 /// The columns of the kernel in an order in which those that a kind of column sees follow each other: it sees each of them, or

@@ -1,12 +1,10 @@
 //! What the direct ways of backward-data cost, so that the cheapest one is taken.
 //!
-//! The unit is a multiply-add of two vectors. Of 150 convolutions, most of them random, timed each way on Zen 5 with AVX-512, what is
-//! chosen takes 3 % more than the fastest way in the geometric mean. Of 423 random ones on Zen 3 with AVX2, 375 of them with strides, it
-//! takes 3 % more.
+//! The unit is a cycle, and the figures are fitted as those of `conv_cost`.
 
 use crate::conv::{ConvGeometry, Way};
 use crate::conv_channels::{FEWEST, pointers};
-use crate::conv_cost::{ASSUMED, SPREAD, TRANSPOSED};
+use crate::conv_cost::{ALONE, CALL, ROW, SPREAD, TRANSPOSED, VECTOR, images, product, single};
 use crate::conv_direct::{gradient_planes, residues};
 use crate::conv_images;
 use crate::conv_input_columns;
@@ -14,33 +12,24 @@ use crate::conv_parts::{Tiling, lanes};
 use crate::conv_positions::Positions;
 use crate::isa::Isa;
 
-/// Copying a row of the gradient into its plane, and each vector of it.
-const ROW: f64 = 14.0;
-const VECTOR: f64 = 10.0;
-/// With strides a row of them, and each element.
-const STRIDED: (f64, f64) = (5.0, 2.5);
-/// What a weight costs before the first image, for vectors of pixels and for vectors of channels.
-const WEIGHT: (f64, f64) = (4.0, 1.5);
-/// Rows that a single one costs more than its work, as it uses its loads less.
-const ALONE: f64 = 0.6;
-/// Adding a row of products to where it belongs, and each vector of it; with strides a row, and each element.
-const ADDED: [(f64, f64); 2] = [(40.0, 16.0), (20.0, 3.5)];
-/// What a weight costs for that, and a row of the image.
-const COLUMNS: (f64, f64) = (5.0, 15.0);
-/// Listing a pixel or tap.
-const PIXEL: f64 = 4.0;
-/// Starting the pixels of a residue, and a tile of them in taps.
-const PIECE: f64 = 30.0;
-const TILE: f64 = 4.0;
-/// What a product costs with a single vector of channels, which is short of loads.
-const SINGLE: f64 = 1.35;
-/// Vectors of channels with 16 registers: tiles are small either way, and vectors of pixels lose more by it. What else is fitted
-/// anew for that set: [`SINGLE`], transposing a vector of results, and with strides adding a row of products, each vector of it,
-/// and each vector of the image.
-const FEW_REGISTERS: f64 = 0.8;
-const SINGLE_FEW: f64 = 1.8;
-const TRANSPOSED_FEW: f64 = 11.0;
-const ADDED_FEW: (f64, f64, f64) = (15.0, 25.0, 5.0);
+/// Bringing a row of results with strides to its place, and each element.
+const STRIDED: (f64, f64) = (4.4, 1.1);
+/// What a weight costs before the first image, for vectors of pixels, for vectors of channels and for columns.
+const WEIGHT: (f64, f64, f64) = (2.3, 1.3, 1.8);
+/// What a call costs to begin with, for the same.
+const START: (f64, f64, f64) = (2500.0, 3500.0, 2000.0);
+/// Dividing the pixels of a residue into bands and vectors, and listing a tap of theirs.
+const PART: f64 = 1350.0;
+const TAP: f64 = 10.0;
+/// Listing a pixel or tap for vectors of channels, and starting the pixels of a residue there.
+const LISTED: f64 = 9.5;
+const PIECE: f64 = 180.0;
+/// What a product costs more for columns, whose results spill; and starting a block of rows.
+const SPILLED: f64 = 1.1;
+const BLOCK: f64 = 480.0;
+/// Adding a row of products to where it belongs, and each vector of it, with strides each element; and a row of the image and each vector.
+const ADDED: (f64, f64, f64) = (15.0, 2.4, 0.26);
+const LINE: (f64, f64) = (18.0, 2.3);
 
 /// The way of a geometry with something to compute that is neither clipped nor depthwise.
 pub(crate) fn way<T>(isa: Isa, g: &ConvGeometry) -> Way {
@@ -53,59 +42,57 @@ pub(crate) fn way<T>(isa: Isa, g: &ConvGeometry) -> Way {
     let (planes, _) = gradient_planes(g, &down, &right, true);
     let tiles = |wide: bool, one: f64, all: usize| {
         let tile = pointers(isa, wide, 1, all);
-        all.div_ceil(tile) as f64 * (tile as f64 * one + 1.0)
+        all.div_ceil(tile) as f64 * (tile as f64 * one * product(isa) + 1.0)
     };
-    let few = isa == Isa::Avx2;
-    let (single, transposed) = if few { (SINGLE_FEW, TRANSPOSED_FEW) } else { (SINGLE, TRANSPOSED) };
-    let (mut pixels, mut channels) = (0.0, transposed * groups * (vectors * g.in_h * g.in_w) as f64);
+    let (mut pixels, mut channels) = (0.0, TRANSPOSED * groups * (vectors * g.in_h * g.in_w) as f64);
+    let mut listed = 0.0;
     let met = |residue: usize, kernel: usize, dilation: usize, stride: usize| {
         (0..kernel).filter(|e| e * dilation % stride == residue).count()
     };
+    let direct = (g.stride == (1, 1)).then_some(g.in_w);
     for a in &down {
         let in_rows = met(a.residue, g.kernel_h, g.dilation.0, g.stride.0);
         for b in &right {
             let taps = (inner * in_rows * met(b.residue, g.kernel_w, g.dilation.1, g.stride.1)) as f64;
-            let direct = (g.stride == (1, 1)).then_some(g.in_w);
             let tiling = Tiling::new::<T>(isa, a.count, b.count, planes.pitch, direct);
-            pixels += groups * (outer_f + ALONE * (outer % 2) as f64) * taps * tiling.products::<T>(isa);
+            let rows = groups * (outer_f + ALONE * (outer % 2) as f64);
+            pixels +=
+                rows * taps * tiling.products::<T>(isa) * product(isa) + CALL * (g.groups * outer.div_ceil(8)) as f64;
             if direct.is_none() {
                 pixels += groups * outer_f * a.count as f64 * (STRIDED.0 + STRIDED.1 * b.count as f64);
             } else if tiling.scratch.is_some() {
                 pixels += groups * outer_f * (a.count * b.count) as f64 / full as f64 * SPREAD;
             }
+            listed += PART + TAP * groups * taps;
             let all = FEWEST.max(a.count * b.count);
             let products =
-                (vectors / 2) as f64 * tiles(true, 2.0, all) + (vectors % 2) as f64 * tiles(false, single, all);
-            channels += groups * ((taps + TILE) * products + PIECE * vectors.div_ceil(2) as f64);
+                (vectors / 2) as f64 * tiles(true, 2.0, all) + (vectors % 2) as f64 * tiles(false, single(isa), all);
+            channels += groups * (taps * products + PIECE * vectors.div_ceil(2) as f64);
         }
     }
-    let row = ROW + g.out_w.div_ceil(full) as f64 * VECTOR;
-    let filling = if planes.in_place { 0.0 } else { (g.out_channels * g.out_h) as f64 * row };
-    // The images of the busiest thread, in parts if an image is divided.
-    let images = |items: usize| g.batch.saturating_mul(items).div_ceil(ASSUMED) as f64 / items as f64;
-    let whole = |cost: f64, weights: f64, items: usize| {
-        images(items) * cost + images(items).max(1.0) * filling + weights * (inner * g.kernel_h * g.kernel_w) as f64
+    let filling = (g.out_channels * g.out_h) as f64 * (ROW + VECTOR * g.out_w.div_ceil(full) as f64);
+    // Of the whole batch, with something for each weight and each call.
+    let whole = |cost: f64, filling: f64, weights: f64, items: usize| {
+        let (images, start) = images(g, items);
+        images * cost + images.max(1.0) * filling + weights * (inner * g.kernel_h * g.kernel_w) as f64 + start
     };
-    let pixels = whole(pixels, WEIGHT.0 * groups * outer_f, g.groups * outer.div_ceil(8));
-    let lists = PIXEL * (g.in_h * g.in_w + inner * g.kernel_h * g.kernel_w) as f64;
-    let channels =
-        lists + whole(channels, WEIGHT.1 * groups * (vectors * full) as f64, 4 * g.groups * vectors.div_ceil(2));
-    let channels = if few { FEW_REGISTERS * channels } else { channels };
+    let filled = if planes.in_place { 0.0 } else { filling };
+    let copied = if planes.in_place && direct.is_some() { 0.0 } else { filling };
+    let pixels = START.0 + listed + whole(pixels, copied, WEIGHT.0 * groups * outer_f, g.groups * outer.div_ceil(8));
+    let lists = LISTED * (g.in_h * g.in_w + inner * g.kernel_h * g.kernel_w) as f64;
+    let weights = WEIGHT.1 * groups * (vectors * full) as f64;
+    let channels = START.1 + lists + whole(channels, filled, weights, 4 * g.groups * vectors.div_ceil(2));
     let columns = if conv_input_columns::fits::<T>(isa, g) {
         let rows = outer * g.kernel_h * g.kernel_w;
-        let product = (g.out_h * g.out_w).div_ceil(full) as f64 * (rows as f64 + ALONE * (rows % 2) as f64);
-        let across = g.out_w.div_ceil(full) as f64;
-        let (row, line) = match g.stride.1 {
-            1 => (ADDED[0].0 + ADDED[0].1 * across, COLUMNS.1),
-            _ if few => {
-                // Rows of less than half a vector are added element by element.
-                let vectors = if 2 * g.out_w < full { ADDED[1].1 * g.out_w as f64 } else { ADDED_FEW.1 * across };
-                (ADDED_FEW.0 + vectors, COLUMNS.1 + ADDED_FEW.2 * g.in_w.div_ceil(full) as f64)
-            }
-            _ => (ADDED[1].0 + ADDED[1].1 * g.out_w as f64, COLUMNS.1),
-        };
-        let added = (rows * g.out_h) as f64 * row + line * (outer * g.in_h) as f64;
-        images(8 * g.groups) * groups * (inner as f64 * product + added) + COLUMNS.0 * groups * (rows * inner) as f64
+        let product = (g.out_h * g.out_w).div_ceil(full) as f64
+            * (rows as f64 * SPILLED + ALONE * (rows % 2) as f64)
+            * inner as f64
+            * product(isa);
+        let row =
+            ADDED.0 + if g.stride.1 == 1 { ADDED.1 * g.out_w.div_ceil(full) as f64 } else { ADDED.2 * g.out_w as f64 };
+        let line = LINE.0 + LINE.1 * g.in_w.div_ceil(full) as f64;
+        let added = (rows * g.out_h) as f64 * row + line * (outer * g.in_h) as f64 + BLOCK * rows.div_ceil(8) as f64;
+        START.2 + whole(groups * (product + added), 0.0, WEIGHT.2 * groups * outer_f, 8 * g.groups)
     } else {
         f64::INFINITY
     };

@@ -11,7 +11,7 @@
 use crate::buffer::Buffer;
 use crate::conv::{ConvGeometry, Epilogue};
 use crate::conv_channels::{FEWEST, Sweep, Tap, pointers, sweep};
-use crate::conv_cost::{ASSUMED, TRANSPOSED};
+use crate::conv_cost::{ASSUMED, THREADS, TRANSPOSED, product, single};
 use crate::conv_parts::lanes;
 use crate::element::Float;
 use crate::isa::Isa;
@@ -24,19 +24,17 @@ const TOGETHER: usize = 192 << 10;
 const MANY: usize = 20;
 
 /// What a tile costs to begin with, a tap of a list, and a weight before the first image.
-const PIECE: f64 = 60.0;
-const TAP: f64 = 2.0;
-const WEIGHT: f64 = 1.0;
+const PIECE: f64 = 42.0;
+const TAP: f64 = 1.6;
+const WEIGHT: f64 = 0.8;
 /// Bringing a cache line of the source near again, and the bytes that stay near.
-const LINE: f64 = 5.0;
+const LINE: f64 = 0.5;
 const NEAR: usize = 24 << 10;
 
 /// The most positions, and elements of a kernel; taps in all lists, of 16 bytes each; and positions so few that other ways have trouble to fill a tile.
 const MOST: usize = 256;
 const MOST_TAPS: usize = 1 << 20;
 const FEW: usize = 6;
-/// How much less this must cost than another way: the cost of memory is a guess.
-const MARGIN: f64 = 1.2;
 
 /// What a position along an axis sees: pairs of an element of the kernel and where that is in the source.
 pub(crate) type Seen = Vec<(usize, usize)>;
@@ -161,18 +159,18 @@ impl Positions {
         let few = results <= FEW || 5 * g.seen() <= 4 * all;
         few && {
             let positions = if backward { Positions::backward(g) } else { Positions::forward(g) };
-            MARGIN * positions.cost::<T>(isa, g.batch, ASSUMED) < other
+            positions.cost::<T>(isa, g.batch, g.work()) < other
         }
     }
 
-    /// The cost of a batch on the busiest of so many threads, in multiply-adds of two vectors (see `conv_cost`).
-    pub(crate) fn cost<T>(&self, isa: Isa, batch: usize, threads: usize) -> f64 {
+    /// The cost of a batch on the busiest thread (see `conv_cost`), for so many operations in an image.
+    pub(crate) fn cost<T>(&self, isa: Isa, batch: usize, work: usize) -> f64 {
         let full = lanes::<T>(isa);
         let (wide, vectors) = (self.outer > full, self.outer.div_ceil(full));
         let block = if wide { 2 * full } else { full };
         let images = self.together(batch, block, size_of::<T>());
         let tile = pointers(isa, wide, 1, images);
-        let one = if wide { 2.0 } else { 1.15 };
+        let one = product(isa) * if wide { 2.0 } else { single(isa) };
         let tiles = images.div_ceil(tile) as f64;
         let line = 64 / size_of::<T>();
         // Lines of the source that a tile reads do not stay in the first-level cache until the next position.
@@ -191,7 +189,9 @@ impl Positions {
             + self.count() as f64 * (PIECE * tiles + TRANSPOSED * (images * vectors.min(2)) as f64);
         let units = batch.div_ceil(images) * blocks;
         let list = (self.inner * self.kernel * self.kinds[0].len() * self.kinds[1].len()) as f64;
+        let threads = par::threads_for(units, work.saturating_mul(images) / blocks, ASSUMED);
         units.div_ceil(threads) as f64 * of_block
+            + if threads > 1 { THREADS } else { 0.0 }
             + TAP * list
             + WEIGHT * (self.kernel * self.inner * self.groups * vectors * full) as f64
     }

@@ -123,9 +123,14 @@ fn cost(g: &ConvGeometry, pass: Pass, lanes: usize, small: usize) -> f64 {
     let down = count(places(g.in_h, g.out_h, g.stride.0, g.padding.0), g.dilation.0, side);
     let right = count(places(g.in_w, g.out_w, g.stride.1, g.padding.2), g.dilation.1, side);
     let tiles = (g.batch * down * right) as f64;
-    // Each pass pads one of the two numbers of channels.
-    let each = if pass == Pass::Weight && pieces > 1.0 { SUMS } else { 1.0 };
-    let products = each * PLANES as f64 * tiles * pieces * (c * whole(g.group_out())).max(k * whole(g.group_in()));
+    // The channels of what is written fill vectors.
+    let (forward, input) = (c * whole(g.group_out()), k * whole(g.group_in()));
+    let padded = match pass {
+        Pass::Forward => forward,
+        Pass::Input => input,
+        Pass::Weight => forward.max(input) * if pieces > 1.0 { SUMS } else { 1.0 },
+    };
+    let products = PLANES as f64 * tiles * pieces * padded;
     // Going back the phases are pieces of what is written.
     let phases = (g.stride.0 * g.stride.1) as f64;
     let (of_inputs, of_outputs) = match pass {
