@@ -123,12 +123,13 @@ fn cost(g: &ConvGeometry, pass: Pass, lanes: usize, small: usize) -> f64 {
     let down = count(places(g.in_h, g.out_h, g.stride.0, g.padding.0), g.dilation.0, side);
     let right = count(places(g.in_w, g.out_w, g.stride.1, g.padding.2), g.dilation.1, side);
     let tiles = (g.batch * down * right) as f64;
-    // The channels of what is written fill vectors.
+    // The channels of what is written fill vectors. With pieces it is as if those of both sides did.
     let (forward, input) = (c * whole(g.group_out()), k * whole(g.group_in()));
     let padded = match pass {
-        Pass::Forward => forward,
-        Pass::Input => input,
-        Pass::Weight => forward.max(input) * if pieces > 1.0 { SUMS } else { 1.0 },
+        Pass::Forward if pieces == 1.0 => forward,
+        Pass::Input if pieces == 1.0 => input,
+        Pass::Weight if pieces > 1.0 => SUMS * forward.max(input),
+        _ => forward.max(input),
     };
     let products = PLANES as f64 * tiles * pieces * padded;
     // Going back the phases are pieces of what is written.
