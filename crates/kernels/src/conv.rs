@@ -9,7 +9,7 @@
 //! neighbouring pixels (`planes`). Forward and backward-data are one routine over such planes (`conv_direct`), since the
 //! gradient by the input is a convolution of the padded gradient; backward-weights has vectors of output channels
 //! (`conv_weight_channels`) or of input channels (`conv_weight_inputs`), or for few of both a dot product for each weight
-//! (`conv_weight`), whichever costs less (`conv_weight_cost`). 1x1 kernels with stride 1 are matrix products (`conv_pointwise` with few
+//! (`conv_weight`), of small images in large batches with vectors of images (`conv_weight_images`), whichever costs less (`conv_weight_cost`). 1x1 kernels with stride 1 are matrix products (`conv_pointwise` with few
 //! registers). Kernels of 3x3 and more with enough channels need a quarter or a third of the multiplications in single precision
 //! (`winograd`), depthwise kernels take a plane at a time, or as many as a vector has elements (`conv_depthwise`), sizes for which it
 //! costs less take vectors of channels (`conv_channels`, `conv_cost`), backward-data also those or a matrix product whose results are
@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use crate::{
     conv_channels, conv_clipped, conv_cost, conv_depthwise, conv_direct, conv_images, conv_input_channels,
     conv_input_columns, conv_input_cost, conv_pointwise, conv_weight, conv_weight_channels, conv_weight_cost,
-    conv_weight_inputs, winograd,
+    conv_weight_images, conv_weight_inputs, winograd,
 };
 
 /// The sizes of a two-dimensional convolution.
@@ -197,7 +197,7 @@ pub(crate) enum Way {
     Columns,
     /// Tiles over several images with the taps of one position; forward and backward-data in single precision only.
     Positions,
-    /// Tiles over vectors of images; forward and backward-data in single precision only.
+    /// Tiles over vectors of images; in single precision only.
     Images,
     /// Tiles with vectors of input channels; backward-weights in single precision only.
     Inputs,
@@ -421,6 +421,9 @@ fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way,
         }
         Way::Channels if const { size_of::<T>() == 4 } => conv_weight_channels::conv2d_weight(isa, g, x, gy, gw),
         Way::Inputs if const { size_of::<T>() == 4 } => conv_weight_inputs::conv2d_weight(isa, g, x, gy, gw),
+        Way::Images if const { size_of::<T>() == 4 } && conv_weight_images::fits::<T>(isa, g) => {
+            conv_weight_images::conv2d_weight(isa, g, x, gy, gw);
+        }
         // What only single precision has is not reached by other types.
         _ => conv_weight::conv2d_weight(isa, g, x, gy, gw),
     }

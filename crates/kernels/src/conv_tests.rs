@@ -209,6 +209,8 @@ fn small_images_take_positions_or_vectors_of_images() {
         assert_eq!(forward_way::<f32>(isa, &square([64, 8, 13, 11], 20, 5, 4)), Way::Images);
         assert_ne!(conv_input_cost::way::<f32>(isa, &square([7, 6, 14, 14], 16, 5, 0)), Way::Images);
         assert_ne!(conv_input_cost::way::<f64>(isa, &square([64, 6, 14, 14], 16, 5, 0)), Way::Images);
+        assert_eq!(conv_weight_cost::way::<f32>(isa, &square([150, 4, 9, 9], 2, 7, 3)), Way::Images);
+        assert_ne!(conv_weight_cost::way::<f64>(isa, &square([150, 4, 9, 9], 2, 7, 3)), Way::Images);
     }
 }
 
@@ -510,6 +512,8 @@ fn results_do_not_depend_on_the_number_of_threads() {
         geometry([16, 6, 14, 14], 16, (5, 5), (1, 1), (0, 0, 0, 0), (1, 1), 1),
         // By input as many vectors of images together as threads leave each.
         geometry([40, 6, 14, 14], 16, (5, 5), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+        // All passes by images.
+        geometry([150, 4, 9, 9], 2, (7, 7), (1, 1), (3, 3, 3, 3), (1, 1), 1),
         geometry([1, 32, 32, 32], 32, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
         geometry([5, 32, 15, 17], 32, (5, 5), (1, 1), (2, 2, 2, 2), (1, 1), 1),
         geometry([1, 16, 40, 50], 16, (3, 3), (2, 1), (1, 1, 1, 1), (1, 2), 1),

@@ -7,9 +7,10 @@
 use crate::conv::{ConvGeometry, Way};
 use crate::conv_parts::lanes;
 use crate::conv_weight_channels::height;
+use crate::conv_weight_images;
 use crate::conv_weight_inputs::pitch;
 use crate::element::Float;
-use crate::isa::Isa;
+use crate::isa::{Isa, half_cost};
 
 /// Figures of a set of instructions.
 struct Figures {
@@ -61,6 +62,12 @@ pub(crate) fn way<T: Float>(isa: Isa, g: &ConvGeometry) -> Way {
     let by_pixels = rows * (inputs * kernel) as f64 * (g.out_h * g.out_w.div_ceil(full)) as f64
         + if padded || g.stride != (1, 1) { figures.copied * image } else { 0.0 };
     let channels = by_channels < by_pixels;
+    // Half vectors may make more of short rows than whole ones.
+    let halves = (g.out_w.div_ceil(full / 2) * half_cost(isa)).min(2 * g.out_w.div_ceil(full));
+    let by_pixels_at_least = by_pixels * halves as f64 / (2 * g.out_w.div_ceil(full)) as f64;
+    if conv_weight_images::cost::<T>(isa, g) < by_inputs.min(by_channels).min(by_pixels_at_least) {
+        return Way::Images;
+    }
     match channels {
         _ if by_inputs < if channels { by_channels } else { by_pixels } => Way::Inputs,
         true => Way::Channels,

@@ -25,6 +25,7 @@ mod conv_positions;
 mod conv_weight;
 mod conv_weight_channels;
 mod conv_weight_cost;
+mod conv_weight_images;
 mod conv_weight_inputs;
 pub mod copy;
 pub mod element;
