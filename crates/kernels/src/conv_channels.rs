@@ -116,7 +116,9 @@ pub(crate) fn conv2d<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], w: &[T], epi
     // Blocks of channels, and parts of an image where there are fewer blocks than threads: each result is a sum by itself.
     let step = run(isa, g, false);
     let all = g.batch * blocks * g.groups;
-    let parts = par::threads_worth(g.work().saturating_mul(g.batch)).div_ceil(all).min(out / (FEWEST * step));
+    let parts = par::threads_worth(g.work().saturating_mul(g.batch), par::num_threads())
+        .div_ceil(all)
+        .min(out / (FEWEST * step));
     let items = blocks * g.groups * parts;
     par::for_each_range(g.batch * items, g.work() / items, |range| {
         let mut copy = Buffer::zeroed(if planes.in_place { 0 } else { planes.channels * planes.channel() });

@@ -49,6 +49,11 @@ pub(crate) fn single(isa: Isa) -> f64 {
 pub(crate) fn images(g: &ConvGeometry, items: usize) -> (f64, f64) {
     let all = g.batch.saturating_mul(items);
     let threads = par::threads_for(all, g.work() / items, ASSUMED);
+    // Where there are fewer items than threads, they are divided if that pays.
+    let worth = par::threads_worth(g.work().saturating_mul(g.batch), ASSUMED);
+    if all < worth {
+        return (g.batch as f64 / worth as f64, THREADS);
+    }
     (all.div_ceil(threads) as f64 / items as f64, if threads > 1 { THREADS } else { 0.0 })
 }
 

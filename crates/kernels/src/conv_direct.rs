@@ -228,7 +228,7 @@ impl<T: Float> Plan<'_, T> {
         let together = self.together(weights);
         // A few rows of results at a time, where there are fewer blocks than threads: each result is a sum by itself.
         let units = self.batch.div_ceil(together) * self.groups * (self.blocks.len() - 1);
-        let shares = par::threads_worth(self.work.saturating_mul(self.batch)).div_ceil(units);
+        let shares = par::threads_worth(self.work.saturating_mul(self.batch), par::num_threads()).div_ceil(units);
         if shares > 1 {
             self.parts.iter_mut().for_each(|p| p.divide::<T>(self.isa, self.planes.pitch, self.direct, shares));
         }

@@ -83,9 +83,9 @@ pub(crate) fn threads_for(n: usize, work_per_item: usize, threads: usize) -> usi
     if alone { 1 } else { threads.min(n) }
 }
 
-/// The threads that so many operations are worth being divided for, where that costs more than where there are items anyway.
-pub(crate) fn threads_worth(work: usize) -> usize {
-    num_threads().min(work / THRESHOLD).max(1)
+/// How many of some threads so many operations are worth being divided for, where that costs more than where there are items anyway.
+pub(crate) fn threads_worth(work: usize, threads: usize) -> usize {
+    threads.min(work / THRESHOLD).max(1)
 }
 
 /// [`for_each_range`], compiled once: the body of a kernel is then too, instead of once for each way to start it.

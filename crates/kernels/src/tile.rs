@@ -461,8 +461,7 @@ impl<T: Float> SimdBody<T> for DotSums<T> {
 /// A tile leaves its sums as [row][tap]; tiles follow each other.
 #[inline(always)]
 unsafe fn dot_sums<S: Simd>(d: Dots<S::T>, rows: usize) {
-    let (full, smaller) = full_and_smaller::<S>(rows, d.tap_count);
-    let mut t = 0;
+    let ((full, smaller), mut t) = (full_and_smaller::<S>(rows, d.tap_count), 0);
     while t < d.tap_count {
         let taps = match width::<S>(rows) {
             width if t < full => width,
@@ -470,14 +469,12 @@ unsafe fn dot_sums<S: Simd>(d: Dots<S::T>, rows: usize) {
             _ if d.tap_count - t >= 2 && has_pairs::<S>(rows) => 2,
             _ => 1,
         };
-        for k in 0..rows {
-            for i in 0..taps {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let y = d.y.add(k * d.row + t + i);
-                    let sum = S::sum(S::load(d.sums.add((t * rows + k * taps + i) * S::N)));
-                    *y = if d.add { *y + sum } else { sum };
-                }
+        for i in 0..rows * taps {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let y = d.y.add(i / taps * d.row + t + i % taps);
+                let sum = S::sum(S::load(d.sums.add((t * rows + i) * S::N)));
+                *y = if d.add { *y + sum } else { sum };
             }
         }
         t += taps;

@@ -342,7 +342,7 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, epilog
     let t = &t.correlated(lanes);
     // Each tile is computed by itself, so that threads may have as many blocks of outputs and groups as they need.
     let work = (t.batch * t.down.tiles * t.right.tiles * PLANES * t.pieces().1).saturating_mul(2 * t.depth() * t.k);
-    let parts = par::threads_worth(work);
+    let parts = par::threads_worth(work, par::num_threads());
     let mut vectors = products::block(isa, t.k.div_ceil(lanes));
     if t.groups() == 1 {
         vectors = vectors.min(t.k.div_ceil(lanes * parts));
