@@ -9,12 +9,14 @@
 //! neighbouring pixels (`planes`). Forward and backward-data are one routine over such planes (`conv_direct`), since the
 //! gradient by the input is a convolution of the padded gradient; backward-weights has vectors of output channels
 //! (`conv_weight_channels`) or of input channels (`conv_weight_inputs`), or for few of both a dot product for each weight
-//! (`conv_weight`), of small images in large batches with vectors of images (`conv_weight_images`), whichever costs less (`conv_weight_cost`). 1x1 kernels with stride 1 are matrix products (`conv_pointwise` with few
-//! registers). Kernels of 3x3 and more with enough channels need a quarter or a third of the multiplications in single precision
-//! (`winograd`), depthwise kernels take a plane at a time, or as many as a vector has elements (`conv_depthwise`), sizes for which it
-//! costs less take vectors of channels (`conv_channels`, `conv_cost`), backward-data also those or a matrix product whose results are
-//! added up (`conv_input_channels`, `conv_input_columns`, `conv_input_cost`), small images of which a kernel sees little a tile for the
-//! same position of several (`conv_positions`), small images in large batches vectors of images (`conv_images`), and problems of a few rows skip all preparation (`conv_clipped`). Vectors of channels are
+//! (`conv_weight`), of small images in large batches with vectors of images (`conv_weight_images`), whichever costs less
+//! (`conv_weight_cost`). 1x1 kernels with stride 1 are matrix products (`conv_pointwise` with few registers). Kernels of 3x3 and more
+//! with enough channels need a quarter or a third of the multiplications in single precision (`winograd`), depthwise kernels take a
+//! plane at a time, or as many as a vector has elements (`conv_depthwise`), sizes for which it costs less take vectors of channels
+//! (`conv_channels`, `conv_cost`), backward-data also those or a matrix product whose results are added up (`conv_input_channels`,
+//! `conv_input_columns`, `conv_input_cost`), small images of which a kernel sees little a tile for the same position of several
+//! (`conv_positions`), small images in large batches vectors of images (`conv_images`), and problems of a few rows skip all
+//! preparation (`conv_clipped`). Vectors of channels are
 //! there in single precision only: double precision checks gradients.
 
 use crate::conv_positions::Positions;
