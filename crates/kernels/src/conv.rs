@@ -480,3 +480,7 @@ fn lane_sum<T: Float>(x: &[T]) -> T {
 #[cfg(test)]
 #[path = "conv_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "conv_way_tests.rs"]
+mod way_tests;
