@@ -180,6 +180,22 @@ fn tiles_of_positions_and_vectors_of_images_agree_with_the_twin_on_each_set() {
 }
 
 #[test]
+fn bands_of_large_images_agree_with_the_twin_on_each_set() {
+    for g in [
+        // Bands with rows in common, and with rows that no result sees, of vectors of images that are not full.
+        geometry([19, 9, 61, 67], 5, (3, 3), (2, 3), (1, 1, 1, 1), (1, 1), 1),
+        geometry([16, 14, 59, 50], 4, (2, 2), (3, 1), (0, 0, 0, 0), (1, 1), 2),
+        // A band that sees nothing but padding.
+        geometry([17, 12, 90, 40], 4, (5, 2), (1, 2), (70, 0, 1, 0), (2, 1), 2),
+    ] {
+        for isa in isa::available().iter().copied().filter(|&isa| isa != Isa::Portable) {
+            assert!(conv_images::bands::<f32>(isa, &g, false) > 1 && conv_images::bands::<f32>(isa, &g, true) > 1);
+            compare::<f32>(&g, Way::Images, isa);
+        }
+    }
+}
+
+#[test]
 fn products_of_panels_agree_with_the_twin_on_each_set() {
     for (h, w) in [(4, 4), (1, 16), (5, 7), (7, 7), (9, 11), (16, 16), (1, 33), (3, 31)] {
         // Pieces within an image and over images, blocks of rows in parts, and planes that fill more than one set of panels.
@@ -445,6 +461,8 @@ fn results_do_not_depend_on_the_number_of_threads() {
         geometry([16, 6, 14, 14], 16, (5, 5), (1, 1), (0, 0, 0, 0), (1, 1), 1),
         // By input as many vectors of images together as threads leave each.
         geometry([40, 6, 14, 14], 16, (5, 5), (1, 1), (0, 0, 0, 0), (1, 1), 1),
+        // Images in one band, or in as many as there are threads.
+        geometry([16, 96, 21, 20], 16, (7, 7), (3, 3), (3, 3, 3, 3), (1, 1), 1),
         // All passes by images.
         geometry([150, 4, 9, 9], 2, (7, 7), (1, 1), (3, 3, 3, 3), (1, 1), 1),
         geometry([1, 32, 32, 32], 32, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1),
