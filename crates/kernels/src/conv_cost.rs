@@ -57,7 +57,7 @@ pub(crate) fn images(g: &ConvGeometry, items: usize) -> (f64, f64) {
     (all.div_ceil(threads) as f64 / items as f64, if threads > 1 { THREADS } else { 0.0 })
 }
 
-/// The planes of a channel, one for each residue of the stride that the kernel meets, along one axis.
+/// The residues of the stride that the kernel meets along one axis.
 fn residues(kernel: usize, stride: usize, dilation: usize) -> usize {
     let (mut a, mut b) = (stride, dilation);
     while b > 0 {
@@ -66,8 +66,13 @@ fn residues(kernel: usize, stride: usize, dilation: usize) -> usize {
     kernel.min(stride / a)
 }
 
+/// The planes of a channel for vectors of pixels.
+pub(crate) fn planes_of_channel(g: &ConvGeometry) -> usize {
+    residues(g.kernel_h, g.stride.0, g.dilation.0) * residues(g.kernel_w, g.stride.1, g.dilation.1)
+}
+
 /// Filling the planes of an image for vectors of pixels (`split` by the stride) or of channels.
-fn filling(g: &ConvGeometry, full: usize, split: bool) -> f64 {
+pub(crate) fn filling(g: &ConvGeometry, full: usize, split: bool) -> f64 {
     let none = g.padding == (0, 0, 0, 0);
     if none && (!split || g.stride == (1, 1)) {
         return 0.0;
@@ -79,9 +84,8 @@ fn filling(g: &ConvGeometry, full: usize, split: bool) -> f64 {
             2 | 3 => ROW + columns.div_ceil(full) as f64 * STRIDED,
             _ => columns as f64 * ELEMENT,
         };
-        let (down, right) =
-            (residues(g.kernel_h, g.stride.0, g.dilation.0), residues(g.kernel_w, g.stride.1, g.dilation.1));
-        (down * right * (g.out_h + (g.kernel_h - 1) * g.dilation.0 / g.stride.0).min(g.in_h.div_ceil(g.stride.0)), row)
+        let rows = (g.out_h + (g.kernel_h - 1) * g.dilation.0 / g.stride.0).min(g.in_h.div_ceil(g.stride.0));
+        (planes_of_channel(g) * rows, row)
     } else {
         let reach = (g.out_h - 1) * g.stride.0 + 1 + (g.kernel_h - 1) * g.dilation.0;
         (reach.min(g.in_h), ROW + g.in_w.div_ceil(full) as f64 * VECTOR)

@@ -38,9 +38,7 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
     let planes_image = if planes.in_place { image } else { g.in_channels * planes.channel() };
     let at_once =
         if planes.in_place { g.batch } else { (PLANE_BYTES / size_of::<T>() / planes_image).clamp(1, g.batch) };
-    // Rows that lie side by side in both operands are one long row.
-    let merged = planes.pitch == g.out_w && g.out_h * g.out_w <= 512;
-    let (lines, pixels) = if merged { (1, g.out_h * g.out_w) } else { (g.out_h, g.out_w) };
+    let (lines, pixels) = lines(g, planes.pitch);
     let full = lanes::<T>(isa);
     let halves = pixels.div_ceil(full / 2) * half_cost(isa);
     let narrow = isa != Isa::Portable && halves < 2 * pixels.div_ceil(full);
@@ -77,6 +75,22 @@ pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &
     }
 }
 
+/// Lines of pixels and their length, for planes of a pitch: rows that lie side by side in both operands are one long row.
+pub(crate) fn lines(g: &ConvGeometry, pitch: usize) -> (usize, usize) {
+    let merged = pitch == g.out_w && g.out_h * g.out_w <= 512;
+    if merged { (1, g.out_h * g.out_w) } else { (g.out_h, g.out_w) }
+}
+
+/// The spans that taps are divided into, so that there are enough with so many blocks of rows; how they are divided does not matter for
+/// the sums.
+pub(crate) fn spans(g: &ConvGeometry, blocks: usize, threads: usize) -> usize {
+    let taps = g.group_in() * g.kernel_h * g.kernel_w;
+    let wanted = (2 * threads).div_ceil(g.groups * blocks);
+    let most = (taps / wanted / TAPS.1 * TAPS.1).clamp(TAPS.1, TAPS.0);
+    // A span of the few taps that are left would be summed at the price of more.
+    (taps / most).max(1)
+}
+
 /// The sums over some images.
 struct Pass<'a, T> {
     isa: Isa,
@@ -98,11 +112,7 @@ impl<T: Float> Pass<'_, T> {
         let (g, taps) = (self.g, self.offsets.len());
         let starts = blocks(self.isa, g.group_out());
         let blocks = starts.len() - 1;
-        // Enough spans for all threads; how the taps are divided does not matter for the sums.
-        let wanted = (2 * par::num_threads()).div_ceil(g.groups * blocks);
-        let most = (taps / wanted / TAPS.1 * TAPS.1).clamp(TAPS.1, TAPS.0);
-        // A span of the few taps that are left would be summed at the price of more.
-        let spans = (taps / most).max(1);
+        let spans = spans(g, blocks, par::num_threads());
         assert_eq!(gw.len(), g.out_channels * taps, "the result has its size");
         assert!(self.gy.len() == images * self.gy_image && self.source.len() == images * self.planes_image);
         let gw = Shared(gw.as_mut_ptr());

@@ -30,15 +30,15 @@ const AHEAD: usize = 4;
 pub(crate) const ITEMS: usize = 16;
 pub(crate) const ITEM_WORK: usize = 1 << 20;
 
-/// The taps of the tiles that a set has.
-fn heights(isa: Isa) -> &'static [usize] {
-    if isa == Isa::Avx512 { &[12, 10, 9, 8, 7, 6, 4] } else { &[6, 5, 4] }
+/// The taps of the tile that wastes the fewest, of those that a set has.
+pub(crate) fn height(isa: Isa, taps: usize) -> usize {
+    if isa == Isa::Avx512 { least([12, 10, 9, 8, 7, 6, 4], taps) } else { least([6, 5, 4], taps) }
 }
 
-/// The taps of the tile that wastes the fewest.
-pub(crate) fn height(isa: Isa, taps: usize) -> usize {
-    let all = heights(isa).iter().copied();
-    all.min_by_key(|&h| taps.div_ceil(h) * (h + 1)).unwrap_or(1)
+/// Inlined, so that it divides by constants: a small convolution takes no longer than some divisions.
+#[inline(always)]
+fn least<const N: usize>(heights: [usize; N], taps: usize) -> usize {
+    heights.into_iter().min_by_key(|&h| taps.div_ceil(h) * (h + 1)).unwrap_or(1)
 }
 
 /// How the padded images lie.
@@ -53,25 +53,25 @@ struct Source<'a, T> {
 }
 
 /// The work: chunks of images, bands of rows, spans of input channels, runs of blocks of output channels.
-struct Pieces {
-    chunks: usize,
-    bands: usize,
+pub(crate) struct Pieces {
+    pub(crate) chunks: usize,
+    pub(crate) bands: usize,
     /// Input channels of a span, and how many spans there are.
-    span: usize,
-    spans: usize,
+    pub(crate) span: usize,
+    pub(crate) spans: usize,
     /// Output channels of a block of two vectors or one, those of a run of blocks, and how many runs there are.
-    block: usize,
-    run: usize,
-    runs: usize,
+    pub(crate) block: usize,
+    pub(crate) run: usize,
+    pub(crate) runs: usize,
     /// Sums of a block, and of an item.
-    block_sums: usize,
-    sums: usize,
+    pub(crate) block_sums: usize,
+    pub(crate) sums: usize,
     /// Taps of a tile.
-    height: usize,
+    pub(crate) height: usize,
 }
 
 impl Pieces {
-    fn new<T: Float>(isa: Isa, g: &ConvGeometry, planes: &Planes) -> Pieces {
+    pub(crate) fn new<T: Float>(isa: Isa, g: &ConvGeometry, planes: &Planes) -> Pieces {
         let (kernel, full) = (g.kernel_h * g.kernel_w, lanes::<T>(isa));
         let block = if g.group_out() > full { 2 * full } else { full };
         let elements = |bytes: usize| bytes / size_of::<T>();
@@ -99,6 +99,11 @@ impl Pieces {
         Pieces { chunks, bands, span, spans, block, run, runs, block_sums, sums, height }
     }
 
+    /// The rows of outputs, of so many, whose gradient is transposed at a time.
+    pub(crate) fn lines<T>(&self, g: &ConvGeometry, rows: usize) -> usize {
+        (GRADIENT_BYTES / size_of::<T>() / self.block / g.out_w).clamp(1, rows)
+    }
+
     /// The input channels and the output channels of an item, counted in all groups.
     fn item(&self, g: &ConvGeometry, item: usize) -> (Range<usize>, Range<usize>) {
         let (group, run, span) = (item / self.spans / self.runs, item / self.spans % self.runs, item % self.spans);
@@ -107,16 +112,26 @@ impl Pieces {
     }
 }
 
-/// [`crate::conv::conv2d_weight`] for a geometry with something to compute.
-pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
-    // Planes as for stride 1, of which only some elements are read.
+/// Planes as for stride 1, of which only some elements are read.
+pub(crate) fn planes<T>(g: &ConvGeometry) -> Planes {
     let (reach_h, reach_w) = ((g.out_h - 1) * g.stride.0 + 1, (g.out_w - 1) * g.stride.1 + 1);
     let rows = Axis::slid(g.in_h, g.padding.0, g.kernel_h, g.dilation.0, 1, reach_h);
     let columns = Axis::slid(g.in_w, g.padding.2, g.kernel_w, g.dilation.1, 1, reach_w);
     // Planes of a multiple of 4 KiB would share the sets of the cache.
     let apart = !(g.in_h * g.in_w * size_of::<T>()).is_multiple_of(4096) || g.group_in() == 1;
-    let planes = Planes::new(g.in_channels, rows, columns, apart);
-    let far = planes.in_place && g.kernel_h < g.stride.0 && size_of_val(x) >= LARGE;
+    Planes::new(g.in_channels, rows, columns, apart)
+}
+
+/// Whether rows of large images are skipped, so that those that are wanted are asked for.
+pub(crate) fn asks<T>(g: &ConvGeometry, planes: &Planes) -> bool {
+    let bytes = g.batch * g.in_channels * g.in_h * g.in_w * size_of::<T>();
+    planes.in_place && g.kernel_h < g.stride.0 && bytes >= LARGE
+}
+
+/// [`crate::conv::conv2d_weight`] for a geometry with something to compute.
+pub(crate) fn conv2d_weight<T: Float>(isa: Isa, g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
+    let planes = planes::<T>(g);
+    let far = asks::<T>(g, &planes);
     let source = Source { planes: &planes, x, step: g.stride.1, line: g.stride.0 * planes.pitch, far };
     let pieces = Pieces::new::<T>(isa, g, &planes);
     let items = g.groups * pieces.spans * pieces.runs;
@@ -154,7 +169,7 @@ fn sum<T: Float>(
     let first_row = if planes.in_place { 0 } else { rows.start };
     // Some images, or some rows of one.
     let pixels = GRADIENT_BYTES / size_of::<T>() / pieces.block;
-    let lines = (pixels / g.out_w).clamp(1, rows.len());
+    let lines = pieces.lines::<T>(g, rows.len());
     let copied_image = if planes.in_place { image } else { channels.len() * planes.channel() };
     let mut together = if lines == rows.len() { (pixels / (lines * g.out_w)).clamp(1, images.len()) } else { 1 };
     if !planes.in_place {

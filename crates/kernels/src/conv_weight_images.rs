@@ -22,16 +22,9 @@ const MANY: usize = 4;
 /// The most bytes of a vector of images and gradients, and of the sums of all units.
 const MOST: usize = 1 << 20;
 const SUMS: usize = 1 << 20;
-/// Transposing a vector, copying one into a frame, and adding up a sum: fitted to the times of 70 random convolutions on Zen 4, from which
-/// they are 10 % off.
-const TURNED: usize = 11;
-const FRAMED: usize = 5;
-const SUM: usize = 12;
-/// How much less this must cost than another way.
-const MARGIN: f64 = 1.2;
 
 /// Vectors of images of a unit.
-fn together<T>(isa: Isa, g: &ConvGeometry) -> usize {
+pub(crate) fn together<T>(isa: Isa, g: &ConvGeometry) -> usize {
     let vectors = g.batch.div_ceil(lanes::<T>(isa));
     let most = (TOGETHER / (bytes::<T>(isa, g).max(1))).clamp(1, MANY);
     // Units of equal size, as many for each of two threads.
@@ -50,23 +43,6 @@ pub(crate) fn fits<T>(isa: Isa, g: &ConvGeometry) -> bool {
     let weights = g.out_channels.saturating_mul(g.group_in() * g.kernel_h * g.kernel_w);
     let sums = weights.saturating_mul(units * size_of::<T>());
     isa != Isa::Portable && g.stride.1 == 1 && sums <= SUMS && bytes::<T>(isa, g) <= MOST
-}
-
-/// What this costs for an image and a group (see `conv_weight_cost`), as the busiest of the assumed threads has it; infinitely much if there
-/// is a reason against it.
-pub(crate) fn cost<T>(isa: Isa, g: &ConvGeometry) -> f64 {
-    if !fits::<T>(isa, g) {
-        return f64::INFINITY;
-    }
-    let (inputs, outputs, kernel) = (g.group_in(), g.group_out(), g.kernel_h * g.kernel_w);
-    let (plane, out) = (g.in_h * g.in_w, g.out_h * g.out_w);
-    let frame = ((g.out_h - 1) * g.stride.0 + (g.kernel_h - 1) * g.dilation.0 + 1)
-        * (g.out_w + (g.kernel_w - 1) * g.dilation.1);
-    let framed = if g.padding == (0, 0, 0, 0) && g.stride.0 == 1 { 0 } else { inputs * frame };
-    let vector = inputs * kernel * outputs * (out + SUM) + TURNED * (inputs * plane + outputs * out) + FRAMED * framed;
-    let vectors = together::<T>(isa, g);
-    let units = g.batch.div_ceil(vectors * lanes::<T>(isa)).next_multiple_of(ASSUMED);
-    MARGIN * vector as f64 * (units * vectors) as f64 / g.batch as f64
 }
 
 /// [`crate::conv::conv2d_weight`] for a geometry with something to compute that fits.

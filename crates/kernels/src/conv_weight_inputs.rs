@@ -20,22 +20,22 @@ use std::ops::Range;
 const INPUT_BYTES: usize = 128 << 10;
 
 /// The work: blocks of input channels of each group, and parts of the bands of rows of all images.
-struct Pieces {
+pub(crate) struct Pieces {
     /// Input channels of a block of two vectors or one, and how many blocks a group has.
-    block: usize,
-    blocks: usize,
+    pub(crate) block: usize,
+    pub(crate) blocks: usize,
     /// Bands of rows of an image, and parts of the bands of all of them.
-    bands: usize,
-    parts: usize,
+    pub(crate) bands: usize,
+    pub(crate) parts: usize,
     /// Output channels of a tile, and those of a group filled up to whole tiles.
-    height: usize,
-    outputs: usize,
+    pub(crate) height: usize,
+    pub(crate) outputs: usize,
     /// Sums of a block.
-    sums: usize,
+    pub(crate) sums: usize,
 }
 
 impl Pieces {
-    fn new<T: Float>(isa: Isa, g: &ConvGeometry) -> Pieces {
+    pub(crate) fn new<T: Float>(isa: Isa, g: &ConvGeometry) -> Pieces {
         let full = lanes::<T>(isa);
         let block = if g.group_in() > full { 2 * full } else { full };
         let blocks = g.group_in().div_ceil(block);
@@ -64,7 +64,13 @@ pub(crate) fn pitch(g: &ConvGeometry) -> usize {
 }
 
 /// The outputs of some that see the image by a tap, and the first pixel that they see.
-fn seen(outputs: &Range<usize>, stride: usize, tap: usize, before: usize, size: usize) -> (Range<usize>, usize) {
+pub(crate) fn seen(
+    outputs: &Range<usize>,
+    stride: usize,
+    tap: usize,
+    before: usize,
+    size: usize,
+) -> (Range<usize>, usize) {
     let first = before.saturating_sub(tap).div_ceil(stride).max(outputs.start);
     let end = (size + before).saturating_sub(tap).div_ceil(stride).min(outputs.end);
     (first..end.max(first), (first * stride + tap).saturating_sub(before))
