@@ -194,5 +194,12 @@ pub fn dispatch<T: Element, B: Body>(body: B) -> B::Output {
             return unsafe { avx2(body) };
         }
     }
+    portable(body)
+}
+
+/// A body with the instructions of any machine. It stays a function of its own, as those of the other sets: inlined, it would be
+/// optimised once more with each of its callers.
+#[inline(never)]
+fn portable<B: Body>(body: B) -> B::Output {
     body.run()
 }

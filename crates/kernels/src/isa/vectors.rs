@@ -553,6 +553,12 @@ macro_rules! vectors {
         impl Vectors for $t {
             #[inline]
             unsafe fn simd<B: SimdBody<Self>>(isa: Isa, body: B) -> B::Output {
+                // Kept out of the callers, as those of the other sets are.
+                #[inline(never)]
+                unsafe fn portable<B: SimdBody<$t>>(body: B) -> B::Output {
+                    // SAFETY: the caller's promise.
+                    unsafe { body.run::<$portable, $portable>() }
+                }
                 #[cfg(target_arch = "x86_64")]
                 {
                     #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1,bmi2,lzcnt,popcnt")]
@@ -572,7 +578,7 @@ macro_rules! vectors {
                         } else if <$t>::AVX2 && isa >= Isa::Avx2 {
                             avx2(body)
                         } else {
-                            body.run::<$portable, $portable>()
+                            portable(body)
                         }
                     }
                 }
@@ -580,7 +586,7 @@ macro_rules! vectors {
                 {
                     let _ = isa;
                     // SAFETY: the caller's promise.
-                    unsafe { body.run::<$portable, $portable>() }
+                    unsafe { portable(body) }
                 }
             }
         }

@@ -33,6 +33,12 @@ pub(crate) fn vectorised<T: Element, L: Loops>(loops: L) {
             return unsafe { avx2(loops) };
         }
     }
+    portable(loops);
+}
+
+/// Loops with the instructions of any machine, kept out of their callers as those of the other sets are.
+#[inline(never)]
+fn portable<L: Loops>(loops: L) {
     if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
         loops.run::<Fused>();
     } else {
