@@ -61,13 +61,12 @@ pub trait Element:
     /// Whether every pattern of bits is a value.
     const ANY_BITS: bool;
 
-    /// The largest instruction set that kernels of this type are compiled for. Only single precision has all of them:
-    /// each one costs build time and size, and the other types serve checks, labels and masks.
+    /// The largest instruction set that kernels of this type are compiled for. Only single precision has all of them, double
+    /// precision has AVX2 for products of matrices alone: each one costs build time and size, and the other types serve checks,
+    /// labels and masks.
     const WIDEST: Isa;
-    /// Whether that includes AVX2.
-    const AVX2: bool = Self::WIDEST as usize >= Isa::Avx2 as usize;
-    /// Whether that includes AVX-512.
-    const AVX512: bool = Self::WIDEST as usize >= Isa::Avx512 as usize;
+    /// Whether that is all of them.
+    const ALL: bool = Self::WIDEST as usize == Isa::Avx512 as usize;
 
     /// The value as an f64; false is 0 and true is 1.
     fn to_f64(self) -> f64;

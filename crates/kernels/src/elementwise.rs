@@ -155,6 +155,20 @@ impl<'a, T: Copy> Operand<'a, T> {
         }
     }
 
+    /// The elements of the operand for block `i` of `room.len()` results; it has one that repeats put there.
+    fn block<'b>(self, i: usize, len: usize, room: &'b mut [T]) -> &'b [T]
+    where
+        'a: 'b,
+    {
+        match self {
+            Operand::Slice(x) => &x[i * room.len()..][..len],
+            Operand::Scalar(v) => {
+                room.fill(v);
+                room
+            }
+        }
+    }
+
     /// Panics unless a slice has `len` elements.
     fn check(self, len: usize) {
         if let Operand::Slice(x) = self {

@@ -165,7 +165,7 @@ impl<R, F: FnMut() -> R> Body for F {
     }
 }
 
-/// Runs a body of plain loops over a type, compiled for each set of it: the compiler vectorises it.
+/// Runs a body of plain loops over a type, compiled for each set if the type has [all](Element::ALL): the compiler vectorises it.
 ///
 /// ```
 /// let mut y = [1.0f32, 2.0, 3.0];
@@ -185,11 +185,11 @@ pub fn dispatch<T: Element, B: Body>(body: B) -> B::Output {
             body.run()
         }
         // Comparisons of constants: what a type does not have is not compiled.
-        if T::AVX512 && isa() == Isa::Avx512 {
+        if T::ALL && isa() == Isa::Avx512 {
             // SAFETY: isa never says more than what was detected. (bmi, f16c, lzcnt and popcnt come with every AVX2.)
             return unsafe { avx512(body) };
         }
-        if T::AVX2 && isa() >= Isa::Avx2 {
+        if T::ALL && isa() >= Isa::Avx2 {
             // SAFETY: as above.
             return unsafe { avx2(body) };
         }

@@ -32,7 +32,7 @@ pub fn softmax<T: Float>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut 
 }
 
 fn softmax_of<T: Float>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
-    groups::<T, false>(x, outer, n, inner, y);
+    groups(false, x, outer, n, inner, y);
 }
 
 /// `y[o, k, i] = x[o, k, i] - m - ln(sum_k exp(x[o, k, i] - m))` with `m` the largest of the `x[o, .., i]`.
@@ -44,10 +44,10 @@ pub fn log_softmax<T: Float>(x: &[T], outer: usize, n: usize, inner: usize, y: &
 }
 
 fn log_softmax_of<T: Float>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
-    groups::<T, true>(x, outer, n, inner, y);
+    groups(true, x, outer, n, inner, y);
 }
 
-fn groups<T: Float, const LOG: bool>(x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
+fn groups<T: Float>(log: bool, x: &[T], outer: usize, n: usize, inner: usize, y: &mut [T]) {
     assert_eq!(x.len(), outer * n * inner, "the input has outer * n * inner elements");
     assert_eq!(x.len(), y.len(), "operand and result have the same length");
     let group = n * inner;
@@ -58,36 +58,41 @@ fn groups<T: Float, const LOG: bool>(x: &[T], outer: usize, n: usize, inner: usi
     par::for_each_chunk(y, chunk, 60 * chunk.min(x.len()), |i, y| {
         let x = &x[i * chunk..i * chunk + y.len()];
         if inner == 1 {
-            vectorised::<T, _>(Rows::<T, LOG> { x, n, y });
+            vectorised::<T, _>(Rows { log, x, n, y });
         } else {
-            vectorised::<T, _>(Columns::<T, LOG> { x, n, inner, y });
+            vectorised::<T, _>(Columns { log, x, n, inner, y });
         }
     });
 }
 
 /// The factor that turns exponentials into the softmax, or what is subtracted for its logarithm.
 #[inline(always)]
-fn norm<T: Float, const LOG: bool>(sum: f64) -> T {
-    T::real(if LOG { libm::log(sum) } else { 1.0 / sum })
+fn norm<T: Float>(log: bool, sum: f64) -> T {
+    T::real(if log { libm::log(sum) } else { 1.0 / sum })
 }
 
-/// Applies [`norm`].
+/// `y` less the norm, in logarithms, or the exponentials times it.
 #[inline(always)]
-fn settle<T: Float, const LOG: bool>(v: T, norm: T) -> T {
-    if LOG { v - norm } else { v * norm }
+fn settle<T: Float>(log: bool, exponentials: &[T], norm: T, y: &mut [T]) {
+    if log {
+        y.iter_mut().for_each(|y| *y = *y - norm);
+    } else {
+        y.iter_mut().zip(exponentials).for_each(|(y, &e)| *y = e * norm);
+    }
 }
 
 /// Groups of neighbours.
-struct Rows<'a, T, const LOG: bool> {
+struct Rows<'a, T> {
+    log: bool,
     x: &'a [T],
     n: usize,
     y: &'a mut [T],
 }
 
-impl<T: Float, const LOG: bool> Loops for Rows<'_, T, LOG> {
+impl<T: Float> Loops for Rows<'_, T> {
     #[inline(always)]
     fn run<M: MulAdd>(self) {
-        let Rows { x, n, y } = self;
+        let Rows { log, x, n, y } = self;
         let mut block = [T::ZERO; BLOCK];
         let rows = (BLOCK / n).max(1) * n;
         for (x, y) in x.chunks(rows).zip(y.chunks_mut(rows)) {
@@ -103,36 +108,34 @@ impl<T: Float, const LOG: bool> Loops for Rows<'_, T, LOG> {
                     sum += total(e);
                 } else {
                     for (e, y) in e.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
-                        let norm = norm::<T, LOG>(total(e));
-                        for (&e, y) in e.iter().zip(y) {
-                            *y = settle::<T, LOG>(if LOG { *y } else { e }, norm);
-                        }
+                        settle(log, e, norm(log, total(e)), y);
                     }
                 }
-                if n > BLOCK && !LOG {
+                if n > BLOCK && !log {
                     copy_slice(e, y);
                 }
             }
             if n > BLOCK {
-                let norm = norm::<T, LOG>(sum);
-                y.iter_mut().for_each(|y| *y = settle::<T, LOG>(*y, norm));
+                let norm = norm(log, sum);
+                y.iter_mut().for_each(|y| *y = if log { *y - norm } else { *y * norm });
             }
         }
     }
 }
 
 /// Groups whose elements are `inner` apart.
-struct Columns<'a, T, const LOG: bool> {
+struct Columns<'a, T> {
+    log: bool,
     x: &'a [T],
     n: usize,
     inner: usize,
     y: &'a mut [T],
 }
 
-impl<T: Float, const LOG: bool> Loops for Columns<'_, T, LOG> {
+impl<T: Float> Loops for Columns<'_, T> {
     #[inline(always)]
     fn run<M: MulAdd>(self) {
-        let Columns { x, n, inner, y } = self;
+        let Columns { log, x, n, inner, y } = self;
         let group = n * inner;
         for (x, y) in x.chunks_exact(group).zip(y.chunks_exact_mut(group)) {
             for start in (0..inner).step_by(COLUMNS) {
@@ -151,13 +154,13 @@ impl<T: Float, const LOG: bool> Loops for Columns<'_, T, LOG> {
                     {
                         let e = (v - m).exp::<M>();
                         *sum += e.widen();
-                        *y = if LOG { v - m } else { e };
+                        *y = if log { v - m } else { e };
                     }
                 }
-                norms.iter_mut().zip(sums).for_each(|(factor, &mut sum)| *factor = norm::<T, LOG>(sum));
+                norms.iter_mut().zip(sums).for_each(|(factor, &mut sum)| *factor = norm(log, sum));
                 for k in 0..n {
                     for (y, &norm) in y[row(k)].iter_mut().zip(norms.iter()) {
-                        *y = settle::<T, LOG>(*y, norm);
+                        *y = if log { *y - norm } else { *y * norm };
                     }
                 }
             }

@@ -83,12 +83,25 @@ compiled_here! {
 
 /// One chunk of [`binary`].
 fn zip_of<T: Number>(op: Binary, a: Operand<'_, T>, b: Operand<'_, T>, y: &mut [T]) {
-    vectorised::<T, _>(Zip { op, a, b, y });
+    if T::ALL {
+        return vectorised::<T, _>(Zip { op, a, b, y });
+    }
+    let (mut left, mut right) = ([T::ZERO; BLOCK], [T::ZERO; BLOCK]);
+    for (i, y) in y.chunks_mut(BLOCK).enumerate() {
+        slices(op, a.block(i, y.len(), &mut left), b.block(i, y.len(), &mut right), y);
+    }
 }
 
 /// One chunk of [`binary_in_place`].
 fn update_of<T: Number>(op: Binary, y: &mut [T], b: Operand<'_, T>) {
-    vectorised::<T, _>(Update { op, y, b });
+    if T::ALL {
+        return vectorised::<T, _>(Update { op, y, b });
+    }
+    let (mut left, mut right) = ([T::ZERO; BLOCK], [T::ZERO; BLOCK]);
+    for (i, y) in y.chunks_mut(BLOCK).enumerate() {
+        left[..y.len()].copy_from_slice(y);
+        slices(op, &left, b.block(i, y.len(), &mut right), y);
+    }
 }
 
 /// One chunk of [`compare`].
@@ -101,6 +114,15 @@ fn compare_of<T: Element>(op: Compare, a: Operand<'_, T>, b: Operand<'_, T>, y: 
         Compare::Lt | Compare::Gt => each(a, b, y, |a, b| a < b),
         Compare::Le | Compare::Ge => each(a, b, y, |a, b| a <= b),
     });
+}
+
+/// Elements that types other than f32 compute at a time, with an operand for each: loops for each kind of operands would be many.
+const BLOCK: usize = 64;
+
+/// The loop of those types.
+#[inline(never)]
+fn slices<T: Number>(op: Binary, a: &[T], b: &[T], y: &mut [T]) {
+    with_function!(op, f => y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (&a, &b))| *y = f(a, b)));
 }
 
 /// One chunk of [`select`].

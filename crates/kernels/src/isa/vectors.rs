@@ -104,6 +104,8 @@ pub trait Simd: Copy + 'static {
 pub trait SimdBody<T> {
     /// What the body returns.
     type Output;
+    /// Whether it is compiled for AVX2 in double precision too.
+    const PRODUCTS: bool = false;
     /// Runs the body with full vectors `S` and the narrower ones `H`.
     ///
     /// # Safety
@@ -573,9 +575,9 @@ macro_rules! vectors {
                     }
                     // SAFETY: the caller's promise.
                     unsafe {
-                        if <$t>::AVX512 && isa == Isa::Avx512 {
+                        if <$t>::ALL && isa == Isa::Avx512 {
                             avx512(body)
-                        } else if <$t>::AVX2 && isa >= Isa::Avx2 {
+                        } else if (<$t>::ALL || B::PRODUCTS) && isa >= Isa::Avx2 {
                             avx2(body)
                         } else {
                             portable(body)

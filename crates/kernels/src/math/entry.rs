@@ -10,7 +10,7 @@ pub(crate) trait Loops {
     fn run<M: MulAdd>(self);
 }
 
-/// Runs loops over a type, compiled for each set of it.
+/// Runs loops over a type, compiled for each set if it has all.
 #[inline]
 pub(crate) fn vectorised<T: Element, L: Loops>(loops: L) {
     #[cfg(target_arch = "x86_64")]
@@ -24,11 +24,11 @@ pub(crate) fn vectorised<T: Element, L: Loops>(loops: L) {
             loops.run::<Fused>();
         }
         // Comparisons of constants: what a type does not have is not compiled.
-        if T::AVX512 && isa() == Isa::Avx512 {
+        if T::ALL && isa() == Isa::Avx512 {
             // SAFETY: isa never says more than what was detected.
             return unsafe { avx512(loops) };
         }
-        if T::AVX2 && isa() >= Isa::Avx2 {
+        if T::ALL && isa() >= Isa::Avx2 {
             // SAFETY: as above.
             return unsafe { avx2(loops) };
         }

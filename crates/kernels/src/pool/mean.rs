@@ -250,8 +250,8 @@ impl<T: Float> Loops for Backward<'_, T> {
                 }
                 let (row, parts) = (&mut wide[..n * stride.1], &parts[..before + n]);
                 match stride.1 {
-                    1 => spread::<T, 1>(row, parts, across.kernel, 1),
-                    2 => spread::<T, 2>(row, parts, across.kernel, 2),
+                    1 if T::ALL => spread::<T, 1>(row, parts, across.kernel, 1),
+                    2 if T::ALL => spread::<T, 2>(row, parts, across.kernel, 2),
                     stride => spread::<T, 0>(row, parts, across.kernel, stride),
                 }
                 for (h, gx) in inside.zip(gx.chunks_exact_mut(geo.in_w)) {

@@ -104,7 +104,7 @@ impl<T: Float> Planes<'_, T> {
         let geo = self.geo;
         // Short rows are not worth their set-up, and windows far apart leave little to compare. f64 has one way only.
         let close = geo.kernel_h.max(geo.kernel_w) <= 3 && geo.stride.1 <= 2;
-        if T::AVX512 && close && (geo.in_w >= SHORT || halve::fits(geo)) && geo.out_h > 0 && geo.out_w > 0 {
+        if T::ALL && close && (geo.in_w >= SHORT || halve::fits(geo)) && geo.out_h > 0 && geo.out_w > 0 {
             // SAFETY: isa_of never says more than what was detected.
             unsafe { T::simd(isa_of::<T>(), self) };
         } else {

@@ -1,7 +1,5 @@
 //! Folds: the loops of the reductions that keep one number for each result.
 
-use std::marker::PhantomData;
-
 use super::Extent;
 use crate::element::{Element, Number};
 use crate::math::{Loops, MulAdd, vectorised};
@@ -31,7 +29,8 @@ pub(super) trait Fold<T>: Copy + Send + Sync {
 /// The fold of neighbours, in lanes.
 #[inline(always)]
 pub(super) fn run<T: Number, F: Fold<T>>(x: &[T], centre: T) -> F::Kept {
-    if x.len() <= LANES / 2 {
+    // The order does not matter to integers.
+    if x.len() <= LANES / 2 || !T::FLOAT {
         return x.iter().fold(F::START, |kept, &v| F::take(kept, v, centre));
     }
     let (whole, rest) = x.as_chunks::<LANES>();
@@ -77,61 +76,61 @@ fn columns<T: Number, F: Fold<T>>(x: &[T], rows: usize, pitch: usize, kept: &mut
     }
 }
 
-/// The results from `start` on, each folded in one go.
-struct Direct<'a, T, F> {
-    fold: PhantomData<F>,
+/// The folds from `start` on.
+struct Folds<'a, T, F: Fold<T>> {
     extent: Extent,
     x: &'a [T],
     centre: Option<&'a [T]>,
     start: usize,
-    y: &'a mut [T],
+    kept: &'a mut [F::Kept],
 }
 
-impl<T: Number, F: Fold<T>> Loops for Direct<'_, T, F> {
+impl<T: Number, F: Fold<T>> Loops for Folds<'_, T, F> {
     #[inline(always)]
     fn run<M: MulAdd>(self) {
-        let Direct { extent: Extent { n, inner, .. }, x, centre, start, y, .. } = self;
+        let Folds { extent: Extent { n, inner, .. }, x, centre, start, kept } = self;
         if inner == 1 {
-            for (i, y) in y.iter_mut().enumerate() {
+            for (i, kept) in kept.iter_mut().enumerate() {
                 let at = start + i;
                 let centre = centre.map_or(T::ZERO, |c| c[at]);
-                *y = F::end(run::<T, F>(&x[at * n..(at + 1) * n], centre));
+                *kept = run::<T, F>(&x[at * n..(at + 1) * n], centre);
             }
             return;
         }
-        let mut kept = [F::START; COLUMNS];
         let mut done = 0;
-        while done < y.len() {
+        while done < kept.len() {
             let (o, i) = ((start + done) / inner, (start + done) % inner);
-            let width = (inner - i).min(y.len() - done).min(COLUMNS);
-            let kept = &mut kept[..width];
+            let width = (inner - i).min(kept.len() - done);
             let centre = centre.map(|c| &c[start + done..start + done + width]);
-            columns::<T, F>(&x[(o * n * inner + i).min(x.len())..], n, inner, kept, centre);
-            for (y, &kept) in y[done..].iter_mut().zip(kept.iter()) {
-                *y = F::end(kept);
-            }
+            let x = &x[(o * n * inner + i).min(x.len())..];
+            columns::<T, F>(x, n, inner, &mut kept[done..done + width], centre);
             done += width;
         }
     }
 }
 
-/// The fold of some rows of one group.
-struct Partial<'a, T, F: Fold<T>> {
-    x: &'a [T],
-    inner: usize,
-    centre: Option<&'a [T]>,
-    kept: &'a mut [F::Kept],
-}
-
-impl<T: Number, F: Fold<T>> Loops for Partial<'_, T, F> {
-    #[inline(always)]
-    fn run<M: MulAdd>(self) {
-        let Partial { x, inner, centre, kept } = self;
-        if inner == 1 {
-            kept[0] = run::<T, F>(x, centre.map_or(T::ZERO, |c| c[0]));
+/// The results from `start` on, each folded in one go, as many at a time as there is room for.
+fn whole<T: Number, F: Fold<T>>(
+    extent: Extent,
+    x: &[T],
+    centre: Option<&[T]>,
+    mut start: usize,
+    room: &mut [F::Kept],
+    mut y: &mut [T],
+) {
+    let inner = extent.inner;
+    while !y.is_empty() {
+        // To the end of a group.
+        let most = if inner > room.len() {
+            room.len().min(inner - start % inner)
         } else {
-            columns::<T, F>(x, x.len() / inner, inner, kept, centre);
-        }
+            room.len() - (start + room.len()) % inner
+        };
+        let (now, later) = y.split_at_mut(most.min(y.len()));
+        let kept = &mut room[..now.len()];
+        vectorised::<T, _>(Folds::<T, F> { extent, x, centre, start, kept });
+        now.iter_mut().zip(kept).for_each(|(y, kept)| *y = F::end(*kept));
+        (start, y) = (start + now.len(), later);
     }
 }
 
@@ -150,7 +149,11 @@ pub(super) fn fold<T: Number, F: Fold<T>>(extent: Extent, x: &[T], centre: Optio
     if pieces <= 1 {
         let chunk = (PIECE / n.max(1)).max(if inner == 1 { 1 } else { inner.min(COLUMNS) });
         par::for_each_chunk(y, chunk, WORK * n.max(1) * chunk.min(outer * inner), |i, y| {
-            vectorised::<T, _>(Direct::<T, F> { fold: PhantomData, extent, x, centre, start: i * chunk, y });
+            if inner == 1 {
+                whole::<T, F>(extent, x, centre, i * chunk, &mut [F::START; LANES], y);
+            } else {
+                whole::<T, F>(extent, x, centre, i * chunk, &mut [F::START; COLUMNS], y);
+            }
         });
         return;
     }
@@ -159,7 +162,8 @@ pub(super) fn fold<T: Number, F: Fold<T>>(extent: Extent, x: &[T], centre: Optio
         let (o, piece) = (i / pieces, i % pieces);
         let part = (o * n + piece * rows) * inner..(o * n + ((piece + 1) * rows).min(n)) * inner;
         let centre = centre.map(|c| &c[o * inner..(o + 1) * inner]);
-        vectorised::<T, _>(Partial::<T, F> { x: &x[part], inner, centre, kept });
+        let extent = Extent { outer: 1, n: part.len() / inner, inner };
+        vectorised::<T, _>(Folds::<T, F> { extent, x: &x[part], centre, start: 0, kept });
     });
     for (o, y) in y.chunks_exact_mut(inner).enumerate() {
         for (i, y) in y.iter_mut().enumerate() {
