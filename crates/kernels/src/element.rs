@@ -62,7 +62,7 @@ pub trait Element:
     const ANY_BITS: bool;
 
     /// The largest instruction set that kernels of this type are compiled for. Only single precision has all of them, double
-    /// precision has AVX2 for products of matrices alone: each one costs build time and size, and the other types serve checks,
+    /// precision has AVX2 in convolutions and products of matrices: each one costs build time and size, and the other types serve checks,
     /// labels and masks.
     const WIDEST: Isa;
     /// Whether that is all of them.

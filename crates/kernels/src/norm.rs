@@ -189,6 +189,7 @@ struct Standardized<'a, T> {
 
 impl<T: Float> SimdBody<T> for Standardized<'_, T> {
     type Output = ();
+    const DOUBLE: bool = false;
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         let Standardized { x, how, first, statistics, y } = self;

@@ -186,7 +186,6 @@ struct Rows<T, const KB: usize>(Sweep<T>);
 
 impl<T: Float, const KB: usize> SimdBody<T> for Rows<T, KB> {
     type Output = ();
-    const PRODUCTS: bool = true;
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         // SAFETY: the caller's promise.
@@ -378,7 +377,6 @@ struct DotRows<T, const KB: usize>(Dots<T>);
 
 impl<T: Float, const KB: usize> SimdBody<T> for DotRows<T, KB> {
     type Output = ();
-    const PRODUCTS: bool = true;
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         // SAFETY: the caller's promise.
@@ -447,7 +445,6 @@ struct DotSums<T>(Dots<T>, usize);
 
 impl<T: Float> SimdBody<T> for DotSums<T> {
     type Output = ();
-    const PRODUCTS: bool = true;
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         // SAFETY: the caller's promise.

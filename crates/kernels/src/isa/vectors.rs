@@ -105,7 +105,7 @@ pub trait SimdBody<T> {
     /// What the body returns.
     type Output;
     /// Whether it is compiled for AVX2 in double precision too.
-    const PRODUCTS: bool = false;
+    const DOUBLE: bool = true;
     /// Runs the body with full vectors `S` and the narrower ones `H`.
     ///
     /// # Safety
@@ -555,7 +555,6 @@ macro_rules! vectors {
         impl Vectors for $t {
             #[inline]
             unsafe fn simd<B: SimdBody<Self>>(isa: Isa, body: B) -> B::Output {
-                // Kept out of the callers, as those of the other sets are.
                 #[inline(never)]
                 unsafe fn portable<B: SimdBody<$t>>(body: B) -> B::Output {
                     // SAFETY: the caller's promise.
@@ -577,7 +576,7 @@ macro_rules! vectors {
                     unsafe {
                         if <$t>::ALL && isa == Isa::Avx512 {
                             avx512(body)
-                        } else if (<$t>::ALL || B::PRODUCTS) && isa >= Isa::Avx2 {
+                        } else if (<$t>::ALL || B::DOUBLE) && isa >= Isa::Avx2 {
                             avx2(body)
                         } else {
                             portable(body)

@@ -117,6 +117,7 @@ impl<T: Float> Planes<'_, T> {
 
 impl<T: Float> SimdBody<T> for Planes<'_, T> {
     type Output = ();
+    const DOUBLE: bool = false;
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(mut self) {
         let geo = self.geo;

@@ -94,6 +94,7 @@ struct Forward<'a, T> {
 
 impl<T: Float> SimdBody<T> for Forward<'_, T> {
     type Output = ();
+    const DOUBLE: bool = false;
     #[inline(always)]
     unsafe fn run<S: Simd<T = T>, H: Simd<T = T>>(self) {
         let Forward { geo, divisor, x, y } = self;
