@@ -15,7 +15,7 @@
 //! plane at a time, or as many as a vector has elements (`conv_depthwise`), sizes for which it costs less take vectors of channels
 //! (`conv_channels`, `conv_cost`), backward-data also those or a matrix product whose results are added up (`conv_input_channels`,
 //! `conv_input_columns`, `conv_input_cost`), small images of which a kernel sees little a tile for the same position of several
-//! (`conv_positions`), small images in large batches vectors of images (`conv_images`), and problems of a few rows skip all
+//! (`conv_positions`), large batches vectors of images (`conv_images`), and problems of a few rows skip all
 //! preparation (`conv_clipped`). Vectors of channels are
 //! there in single precision only: double precision checks gradients.
 

@@ -1,4 +1,4 @@
-//! Convolution forward and backward-data of small images in large batches: a vector is one pixel of several images.
+//! Convolution forward and backward-data of large batches: a vector is one pixel of several images.
 //!
 //! The plain loop, for each position p of the result and all images n at once: `y[k][p][n] = bias[k] + sum over the taps t that see the
 //! image from p of w[t][k] * x[p + tap[t]][n]`; by input the same with the roles of channels exchanged and the taps that meet p.
