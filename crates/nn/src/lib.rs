@@ -24,6 +24,7 @@ mod label;
 mod layers;
 mod loss;
 mod module;
+mod pieces;
 mod sequential;
 mod state;
 mod summary;

@@ -460,6 +460,12 @@ pub trait Forward: Module {
         tree::materialize(self.as_module(), shape, &|x| self.call(x))
     }
 
+    /// Whether each image, an index of the first dimension, has its result by itself, whatever else is in the batch. A
+    /// [`Sequential`](crate::Sequential) of such layers may take a large batch in pieces when nothing is remembered for gradients.
+    fn per_image(&self) -> bool {
+        false
+    }
+
     /// Whether the options of the layer make sense. A [`Sequential`](crate::Sequential) asks when the layer is put in.
     ///
     /// # Errors
@@ -528,6 +534,9 @@ impl<F: Forward + ?Sized> Forward for Box<F> {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         called_from(Location::caller(), LIBRARY, || (**self).forward(x))
     }
+    fn per_image(&self) -> bool {
+        (**self).per_image()
+    }
     fn check(&self) -> Result<()> {
         (**self).check()
     }
@@ -537,6 +546,9 @@ impl<F: Forward + ?Sized> Forward for Arc<F> {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         called_from(Location::caller(), LIBRARY, || (**self).forward(x))
+    }
+    fn per_image(&self) -> bool {
+        (**self).per_image()
     }
     fn check(&self) -> Result<()> {
         (**self).check()

@@ -9,6 +9,7 @@ use crate::fold::{in_one, is_relu};
 use crate::hooks::Hooks;
 use crate::label::{Label, Walk};
 use crate::module::{Forward, LIBRARY, Module, Visitor};
+use crate::pieces;
 
 /// A layer of any type.
 pub type Layer = Box<dyn Forward + Send + Sync>;
@@ -83,6 +84,35 @@ impl Sequential {
         &self.layers
     }
 
+    /// The result of the layers from `i` on for `y`, which went into layer `i`.
+    #[track_caller]
+    fn run(&self, mut i: usize, mut y: Tensor) -> Result<Tensor> {
+        while let Some((layer, hooks)) = self.layers.get(i).zip(self.hooks.get(i)) {
+            if let Some(images) = pieces::images(&self.layers[i..], &self.hooks[i..], &y)
+                && let Ok(y) = pieces::each(&y, images, |y| self.run(i, y))
+            {
+                return Ok(y);
+            }
+            if hooks.is_empty() && is_relu(layer) {
+                // In the memory of what went in, if nothing else holds it.
+                y = y.relu_().map_err(|error| self.placed(error, i))?;
+                i += 1;
+                continue;
+            }
+            let in_one = if hooks.is_empty() { in_one(&self.layers[i..], &self.hooks[i..], &y) } else { None };
+            let (count, result) = in_one.unwrap_or_else(|| {
+                let run = |x: &Tensor| {
+                    let x = hooks.before(x)?;
+                    hooks.after(&x, layer.forward(&x)?)
+                };
+                (1, run(&y))
+            });
+            y = result.map_err(|error| self.placed(error, i))?;
+            i += count;
+        }
+        Ok(y)
+    }
+
     /// The error of layer `i`, which knows its path after this walk even if there was none before.
     #[cold]
     fn placed(&self, error: Error, i: usize) -> Error {
@@ -123,30 +153,12 @@ impl Forward for Sequential {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = self.label.enter(x)?;
-        let y = called_from(Location::caller(), LIBRARY, || {
-            let mut y = x.clone().into_owned();
-            let mut i = 0;
-            while let Some((layer, hooks)) = self.layers.get(i).zip(self.hooks.get(i)) {
-                if hooks.is_empty() && is_relu(layer) {
-                    // In the memory of what went in, if nothing else holds it.
-                    y = y.relu_().map_err(|error| self.placed(error, i))?;
-                    i += 1;
-                    continue;
-                }
-                let in_one = if hooks.is_empty() { in_one(&self.layers[i..], &self.hooks[i..], &y) } else { None };
-                let (count, result) = in_one.unwrap_or_else(|| {
-                    let run = |x: &Tensor| {
-                        let x = hooks.before(x)?;
-                        hooks.after(&x, layer.forward(&x)?)
-                    };
-                    (1, run(&y))
-                });
-                y = result.map_err(|error| self.placed(error, i))?;
-                i += count;
-            }
-            Ok(y)
-        });
+        let y = called_from(Location::caller(), LIBRARY, || self.run(0, x.clone().into_owned()));
         self.label.leave(&x, Ok(y?))
+    }
+
+    fn per_image(&self) -> bool {
+        self.layers.iter().all(|layer| layer.per_image())
     }
 }
 

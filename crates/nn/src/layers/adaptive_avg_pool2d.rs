@@ -39,4 +39,8 @@ impl Forward for AdaptiveAvgPool2d {
     fn check(&self) -> Result<()> {
         options::at_least_one("adaptive_avg_pool2d", &[("output_size", self.output_size)])
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

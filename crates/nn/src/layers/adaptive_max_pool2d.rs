@@ -49,4 +49,8 @@ impl Forward for AdaptiveMaxPool2d {
     fn check(&self) -> Result<()> {
         options::at_least_one("adaptive_max_pool2d", &[("output_size", self.output_size)])
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

@@ -83,4 +83,8 @@ impl Forward for AvgPool2d {
         }
         options::half_of_window(op, o.kernel_size, Pair::from(1), o.padding)
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

@@ -143,6 +143,10 @@ macro_rules! batch_norm {
                 let x = self.label.enter(x)?;
                 self.label.leave(&x, self.normalise(&x, false))
             }
+
+            fn per_image(&self) -> bool {
+                !self.training.get() && self.running_mean.is_some()
+            }
         }
 
         impl $name {

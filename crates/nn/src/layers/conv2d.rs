@@ -180,6 +180,10 @@ impl Forward for Conv2d {
         }
         self.label.leave(&x, self.convolve(&x))
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }
 
 impl Conv2d {

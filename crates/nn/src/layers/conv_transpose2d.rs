@@ -159,6 +159,10 @@ impl Forward for ConvTranspose2d {
         let bias = self.bias.as_ref().map(Parameter::tensor);
         self.label.leave(&x, x.conv_transpose2d(&self.weight.tensor(), bias.as_ref(), &self.options))
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }
 
 impl ConvTranspose2d {

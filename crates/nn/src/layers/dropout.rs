@@ -45,4 +45,8 @@ impl Forward for Dropout {
     fn check(&self) -> Result<()> {
         options::probability("dropout", self.p)
     }
+
+    fn per_image(&self) -> bool {
+        !self.training.get()
+    }
 }

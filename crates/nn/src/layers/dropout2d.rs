@@ -45,4 +45,8 @@ impl Forward for Dropout2d {
     fn check(&self) -> Result<()> {
         options::probability("dropout2d", self.p)
     }
+
+    fn per_image(&self) -> bool {
+        !self.training.get()
+    }
 }

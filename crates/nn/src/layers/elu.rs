@@ -46,4 +46,8 @@ impl Forward for ELU {
         }
         Ok(())
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

@@ -49,4 +49,8 @@ impl Forward for Flatten {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         called(x.flatten(self.start_dim, self.end_dim))
     }
+
+    fn per_image(&self) -> bool {
+        self.start_dim >= 1
+    }
 }

@@ -40,4 +40,8 @@ impl Forward for GELU {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.gelu(self.approximate)
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

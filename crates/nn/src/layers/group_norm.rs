@@ -89,6 +89,10 @@ impl Forward for GroupNorm {
         let x = self.label.enter(x)?;
         self.label.leave(&x, functional::group_norm(&x, self.num_groups, weight.as_ref(), bias.as_ref(), self.eps))
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }
 
 impl IntoLayer for GroupNormBuilder {

@@ -22,4 +22,8 @@ impl Forward for Hardsigmoid {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         functional::hardsigmoid(x)
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

@@ -22,4 +22,8 @@ impl Forward for Hardswish {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         functional::hardswish(x)
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

@@ -22,4 +22,8 @@ impl Forward for Identity {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(x.clone())
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

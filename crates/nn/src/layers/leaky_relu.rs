@@ -47,4 +47,8 @@ impl Forward for LeakyReLU {
         }
         Ok(())
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

@@ -115,6 +115,10 @@ impl Forward for Linear {
         let bias = self.bias.as_ref().map(Parameter::tensor);
         self.label.leave(&x, x.linear(&self.weight.tensor(), bias.as_ref()))
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }
 
 impl Linear {

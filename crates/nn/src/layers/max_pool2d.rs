@@ -83,4 +83,8 @@ impl Forward for MaxPool2d {
         options::at_least_one(op, &pairs)?;
         options::half_of_window(op, o.kernel_size, o.dilation, o.padding)
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

@@ -64,6 +64,10 @@ impl Forward for PReLU {
         let x = self.label.enter(x)?;
         self.label.leave(&x, functional::prelu(&x, &self.weight.tensor()))
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }
 
 impl IntoLayer for PReLUBuilder {

@@ -28,4 +28,8 @@ impl Forward for ReLU {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.relu()
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

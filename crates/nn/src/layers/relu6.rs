@@ -22,4 +22,8 @@ impl Forward for ReLU6 {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         functional::relu6(x)
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

@@ -22,4 +22,8 @@ impl Forward for Sigmoid {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.sigmoid()
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

@@ -22,4 +22,8 @@ impl Forward for SiLU {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.silu()
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

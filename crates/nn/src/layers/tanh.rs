@@ -22,4 +22,8 @@ impl Forward for Tanh {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.tanh()
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

@@ -56,4 +56,8 @@ impl Forward for Upsample {
         let x = self.label.enter(x)?;
         self.label.leave(&x, x.interpolate(&self.options))
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }

@@ -39,4 +39,8 @@ impl Forward for ZeroPad2d {
         let x = self.label.enter(x)?;
         self.label.leave(&x, self.padding.add_to("zero_pad2d", &x, PadMode::Constant(0.0)))
     }
+
+    fn per_image(&self) -> bool {
+        true
+    }
 }
