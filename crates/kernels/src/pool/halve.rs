@@ -119,9 +119,8 @@ pub(super) fn mean_grad<T: Float>(geo: &PoolGeometry, divisor: T, gy: &[T], gx: 
         let to = if far { &mut block[..gx.len()] } else { &mut *gx };
         for (gx, row) in to.chunks_exact_mut(2 * pitch).zip(pairs.as_flattened().chunks(pitch)) {
             let (upper, lower) = gx.split_at_mut(pitch);
-            for ((upper, lower), &part) in upper.iter_mut().zip(lower).zip(row) {
-                (*upper, *lower) = (part, part);
-            }
+            put(row, upper);
+            put(row, lower);
         }
         if far {
             stream(&block[..gx.len()], gx);

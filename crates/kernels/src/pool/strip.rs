@@ -569,6 +569,7 @@ unsafe fn rank_of_small<S: Simd, const D: usize>(
 pub(super) fn put<T: Copy>(from: &[T], to: &mut [T]) {
     match from.len() {
         16.. => chunks::<T, 16>(from, to),
+        8.. => chunks::<T, 8>(from, to),
         4.. => chunks::<T, 4>(from, to),
         n => to[..n].iter_mut().zip(from).for_each(|(to, &from)| *to = from),
     }
