@@ -143,11 +143,15 @@ impl Tiling {
         let mut offsets = Buffer::unfilled(2 * images * self.vectors);
         let (from, to) = offsets.make_mut().split_at_mut(images * self.vectors);
         let per_line = self.vectors / self.lines;
-        for (v, (from, to)) in from.iter_mut().zip(to).enumerate() {
-            let (image, line, i) = (v / self.vectors, v / per_line % self.lines, v % per_line);
-            let at = (i * self.lanes).min(self.line.saturating_sub(self.lanes));
-            *from = (image * from_image + line * self.pitch.0 + at) as i64;
-            *to = (image * to_image + line * self.pitch.1 + at) as i64;
+        let mut places = from.iter_mut().zip(to);
+        for image in 0..images {
+            for line in 0..self.lines {
+                for (i, (from, to)) in places.by_ref().take(per_line).enumerate() {
+                    let at = (i * self.lanes).min(self.line.saturating_sub(self.lanes));
+                    *from = (image * from_image + line * self.pitch.0 + at) as i64;
+                    *to = (image * to_image + line * self.pitch.1 + at) as i64;
+                }
+            }
         }
         self.offsets = offsets;
     }
