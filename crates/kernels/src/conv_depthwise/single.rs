@@ -247,45 +247,50 @@ impl<T: Float> SimdBody<T> for Dots<'_, T> {
         if const { size_of::<T>() != 4 || S::REGISTERS <= 8 } {
             return;
         }
-        let (rows, channels) = (self.rows, self.channels);
-        for (i, total) in self.sums.iter_mut().enumerate() {
-            let (part, channel) = ((self.first + i) / channels, (self.first + i) % channels);
-            *total = T::ZERO;
-            for image in part * IMAGES..self.images.min((part + 1) * IMAGES) {
-                let plane = image * channels + channel;
-                let mut rest = T::ZERO;
-                // SAFETY: the caller's promise: x and gy have so many elements.
-                unsafe {
-                    let mut sums = [S::zero(); 4];
-                    for i in 0..rows.count {
-                        let x = &self.x[plane * rows.plane + i * rows.pitch..];
-                        let gy = &self.gy[plane * rows.out + i * rows.width..][..rows.width];
-                        let mut room = rows.width;
-                        if rows.step > 3 {
-                            room = 0;
-                        } else if x.len() < rows.step * rows.width {
-                            room = x.len() / rows.step;
-                        }
-                        let mut j = 0;
-                        while j + 4 * S::N <= room {
-                            for k in 0..4 {
-                                let at = j + k * S::N;
-                                let v = pick::<S>(x.as_ptr().add(at * rows.step), rows.step);
-                                sums[k] = S::fma(S::load(gy.as_ptr().add(at)), v, sums[k]);
+        let Dots { rows, channels, images, mut first, x, gy, mut sums } = self;
+        // The channels of an image one after the other, as they lie in memory.
+        while !sums.is_empty() {
+            let (part, channel) = (first / channels, first % channels);
+            let totals;
+            (totals, sums) = sums.split_at_mut((channels - channel).min(sums.len()));
+            first += totals.len();
+            totals.fill(T::ZERO);
+            for image in part * IMAGES..images.min((part + 1) * IMAGES) {
+                for (total, plane) in totals.iter_mut().zip(image * channels + channel..) {
+                    let mut rest = T::ZERO;
+                    // SAFETY: the caller's promise: x and gy have so many elements.
+                    unsafe {
+                        let mut four = [S::zero(); 4];
+                        for i in 0..rows.count {
+                            let x = &x[plane * rows.plane + i * rows.pitch..];
+                            let gy = &gy[plane * rows.out + i * rows.width..][..rows.width];
+                            let mut room = rows.width;
+                            if rows.step > 3 {
+                                room = 0;
+                            } else if x.len() < rows.step * rows.width {
+                                room = x.len() / rows.step;
                             }
-                            j += 4 * S::N;
+                            let mut j = 0;
+                            while j + 4 * S::N <= room {
+                                for k in 0..4 {
+                                    let at = j + k * S::N;
+                                    let v = pick::<S>(x.as_ptr().add(at * rows.step), rows.step);
+                                    four[k] = S::fma(S::load(gy.as_ptr().add(at)), v, four[k]);
+                                }
+                                j += 4 * S::N;
+                            }
+                            while j + S::N <= room {
+                                let v = pick::<S>(x.as_ptr().add(j * rows.step), rows.step);
+                                four[0] = S::fma(S::load(gy.as_ptr().add(j)), v, four[0]);
+                                j += S::N;
+                            }
+                            for j in j..rows.width {
+                                rest = rest.plus(gy[j].times(x[j * rows.step]));
+                            }
                         }
-                        while j + S::N <= room {
-                            let v = pick::<S>(x.as_ptr().add(j * rows.step), rows.step);
-                            sums[0] = S::fma(S::load(gy.as_ptr().add(j)), v, sums[0]);
-                            j += S::N;
-                        }
-                        for j in j..rows.width {
-                            rest = rest.plus(gy[j].times(x[j * rows.step]));
-                        }
+                        let all = S::add(S::add(four[0], four[1]), S::add(four[2], four[3]));
+                        *total = total.plus(S::sum(all).plus(rest));
                     }
-                    let all = S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
-                    *total = total.plus(S::sum(all).plus(rest));
                 }
             }
         }
