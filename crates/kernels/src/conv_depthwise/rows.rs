@@ -485,8 +485,8 @@ impl<T> Ahead<T> {
     /// For the results of D rows and columns each.
     #[inline(always)]
     fn strided<const D: usize>(&mut self, elements: usize) {
-        for line in (2..D * D).step_by(2) {
-            isa::prefetch(self.x, line * elements);
+        for ahead in (64 / size_of::<T>()..D * D * elements).step_by(64 / size_of::<T>()) {
+            isa::prefetch(self.x, ahead);
         }
         self.step(elements);
         self.x = self.x.wrapping_add((D * D - 1) * elements);
