@@ -23,7 +23,7 @@ use crate::element::Float;
 use crate::isa::{Isa, Simd, SimdBody};
 use crate::par::{self, Shared};
 use crate::planes::copy;
-use crate::tile::{Dots, Start, Sweep};
+use crate::tile::{Ahead, Dots, Start, Sweep};
 use across::Pass;
 use cost::Way;
 
@@ -226,6 +226,7 @@ impl Plan {
                     relu: epilogue.relu,
                     row: 0,
                     narrow,
+                    ahead: Ahead::NONE,
                 };
                 // SAFETY: the set comes from detection; taps of rows of results are inside of the frame, which has room for a
                 // vector at its end, and the result has rows of whole vectors or vectors that begin early enough.

@@ -15,7 +15,7 @@ use crate::element::Float;
 use crate::isa::{Isa, Simd, SimdBody};
 use crate::par::{self, Shared};
 use crate::planes::{Axis, Planes, copy};
-use crate::tile::{MAX_ROWS, Start, Sweep, blocks};
+use crate::tile::{Ahead, MAX_ROWS, Next, Start, Sweep, blocks};
 use crate::transpose::transpose;
 use std::ops::Range;
 
@@ -329,13 +329,20 @@ impl<T: Float> Plan<'_, T> {
                     }
                     copied.as_ptr()
                 };
+                // Where a thread has whole images, it asks for the next ones while it computes.
+                let (after, sweeps) = (first + images, mine.len() * bands().count());
+                let coming = if units == 1 { images.min(self.batch - after) } else { 0 };
+                let results = (y.get().wrapping_add(after * out).cast_const(), coming * out);
+                let mut next = Next::new(self.isa, &self.source[after * image..][..coming * image], results, sweeps);
                 for part in &self.parts {
                     for b in mine.clone() {
                         let (group, rows) = self.rows_of(b);
                         let channel = group * self.rows + rows.start;
                         let w = &packed[part.weights + channel * part.taps.len()..][..rows.len() * part.taps.len()];
-                        let block = Block { channel, rows: rows.len(), images, together };
                         for band in part.bands.iter().filter(|b| b.share == share) {
+                            let vectors = images * band.tiling.vectors;
+                            let ahead = next.share(self.isa, rows.len(), vectors, self.inner * band.elements.len());
+                            let block = Block { channel, rows: rows.len(), images, together, ahead };
                             // SAFETY: the unit alone writes these channels of these images, which are inside of y.
                             unsafe {
                                 let y = y.get().add(first * out + channel * self.out_plane);
@@ -355,7 +362,16 @@ impl<T: Float> Plan<'_, T> {
     /// The planes of the group lie at `x` and the output planes of the block at `y`, which nobody else uses; and those of the
     /// other images behind them.
     #[allow(clippy::too_many_arguments)]
-    unsafe fn band(&self, part: &Part, band: &Band, block: &Block, x: *const T, w: &[T], scratch: &mut [T], y: *mut T) {
+    unsafe fn band(
+        &self,
+        part: &Part,
+        band: &Band,
+        block: &Block<T>,
+        x: *const T,
+        w: &[T],
+        scratch: &mut [T],
+        y: *mut T,
+    ) {
         let tiling = &band.tiling;
         let row = tiling.scratch_len();
         let out = self.images().2;
@@ -381,6 +397,7 @@ impl<T: Float> Plan<'_, T> {
             relu: self.epilogue.relu,
             row: if direct { self.out_plane } else { row },
             narrow: tiling.narrow,
+            ahead: block.ahead,
         };
         // SAFETY: the set comes from detection. Each vector with each tap lies inside of the planes and what was added to them
         // for vectors that are longer than the grid; each vector of the result lies inside of y or of the scratch memory.
@@ -408,13 +425,15 @@ impl<T: Float> Plan<'_, T> {
 }
 
 /// Some rows of some images.
-struct Block {
+struct Block<T> {
     /// The first row among all output channels.
     channel: usize,
     rows: usize,
     images: usize,
     /// The images that the offsets were made for.
     together: usize,
+    /// What is wanted next.
+    ahead: Ahead<T>,
 }
 
 /// Moves a grid from scratch memory to its place.

@@ -17,7 +17,7 @@ use crate::conv_positions::Positions;
 use crate::element::Float;
 use crate::isa::Isa;
 use crate::par::{self, Shared};
-use crate::tile::{Start, Sweep, blocks, tap_cost};
+use crate::tile::{Next, Start, Sweep, blocks, tap_cost};
 use crate::transpose::{transpose, transpose_to};
 use std::ops::Range;
 
@@ -292,18 +292,25 @@ pub(crate) fn run<T: Float>(
                 }
             }
             let (sums, row) = (results.make_mut(), band.len() * across * full);
+            // Where all of some images is computed at once, the next ones are asked for meanwhile.
+            let (after, whole) = (first + count, p.groups * bands.count == 1);
+            let coming = if whole { count.min(batch - after) } else { 0 };
+            let places = (y.get().wrapping_add(after * result).cast_const(), coming * result);
+            let sweeps = kinds.len() * (blocks.len() - 1);
+            let mut next = Next::new(isa, &x[after * p.groups * source..][..coming * source], places, sweeps);
             for (i, kind) in kinds.iter().enumerate() {
                 let (start, end) = (starts[b * kinds.len() + i], starts[b * kinds.len() + i + 1]);
                 for rows in blocks.windows(2) {
                     let (first, count) = (rows[0], rows[1] - rows[0]);
                     let channel = group * p.outer + first;
                     let weights = &packed[channel * per_row + kind.weights * count..][..kind.taps.1 * count];
+                    let vectors = (end - start) / vectors * used;
                     let sweep = Sweep {
                         x: images.as_ptr(),
                         from: from[start..].as_ptr(),
                         y: sums[first * row..].as_mut_ptr(),
                         to: to[start..].as_ptr(),
-                        vectors: (end - start) / vectors * used,
+                        vectors,
                         taps: offsets[kind.taps.0..].as_ptr(),
                         tap_count: kind.taps.1,
                         w: weights.as_ptr(),
@@ -314,6 +321,7 @@ pub(crate) fn run<T: Float>(
                         relu: epilogue.relu,
                         row,
                         narrow: false,
+                        ahead: next.share(isa, count, vectors, kind.taps.1),
                     };
                     // SAFETY: the set comes from detection. Each tap of each position is inside of the rows of its images that
                     // the band sees, the weights of the block are there for all taps, and the results have a vector for each

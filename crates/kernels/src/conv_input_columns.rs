@@ -14,7 +14,7 @@ use crate::conv_parts::lanes;
 use crate::element::Float;
 use crate::isa::{Isa, Simd, SimdBody};
 use crate::par::{self, Shared};
-use crate::tile::{Start, Sweep, blocks};
+use crate::tile::{Ahead, Start, Sweep, blocks};
 use std::ops::Range;
 
 /// Vectors of pixels that a thread takes at once of an image that is divided; all tiles have a width that divides it.
@@ -77,6 +77,7 @@ pub(crate) fn conv2d_input<T: Float>(isa: Isa, g: &ConvGeometry, w: &[T], gy: &[
                 relu: false,
                 row: pixels,
                 narrow: false,
+                ahead: Ahead::NONE,
             };
             // SAFETY: the set comes from detection. The vectors are inside of the pixels of a channel, and z has so many for
             // each row; no two threads write the same ones.

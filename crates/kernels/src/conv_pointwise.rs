@@ -15,7 +15,7 @@ use crate::element::Float;
 use crate::gemm::{MatRef, pack_rows};
 use crate::isa::{Isa, Simd, SimdBody};
 use crate::par::{self, Shared};
-use crate::tile::{Start, Sweep, blocks};
+use crate::tile::{Ahead, Start, Sweep, blocks};
 
 /// Bytes of panels that are made at once.
 const PANEL_BYTES: usize = 192 << 10;
@@ -140,6 +140,7 @@ fn run<T: Float>(
                         relu: epilogue.relu,
                         row: pixels,
                         narrow: false,
+                        ahead: Ahead::NONE,
                     };
                     // SAFETY: the set comes from detection; the panels were filled above; each vector of results lies inside
                     // of planes of these rows, which this unit alone writes.

@@ -12,7 +12,7 @@ use crate::conv_parts::lanes;
 use crate::element::{Float, compiled_here};
 use crate::isa::{self, Isa};
 use crate::par::{self, Shared};
-use crate::tile::{Dots, MAX_ROWS, Start, Sweep, blocks};
+use crate::tile::{Ahead, Dots, MAX_ROWS, Start, Sweep, blocks};
 use crate::transpose::transpose;
 use std::ops::Range;
 
@@ -393,6 +393,7 @@ impl<T: Float> Product<'_, T> {
                         relu: false,
                         row: n,
                         narrow: false,
+                        ahead: Ahead::NONE,
                     };
                     // SAFETY: the set comes from detection; full vectors are inside of the rows of b or of the panel,
                     // and of the rows of c.

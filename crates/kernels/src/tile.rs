@@ -18,7 +18,7 @@ use std::any::TypeId;
 use std::mem::transmute_copy;
 
 use crate::element::Float;
-use crate::isa::{Isa, Simd, SimdBody};
+use crate::isa::{Isa, Simd, SimdBody, prefetch};
 
 pub(crate) use dots::Dots;
 
@@ -103,6 +103,52 @@ pub(crate) fn tap_cost(isa: Isa, rows: usize, vectors: usize) -> usize {
     vectors / width * tile(width) + rest / pairs * tile(pairs) + rest % pairs * tile(1)
 }
 
+/// Memory that is wanted soon, so many elements from `from` on: tiles ask for it while they compute, `step` elements further at each
+/// tap.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead<T> {
+    from: *const T,
+    len: usize,
+    step: usize,
+}
+
+impl<T> Ahead<T> {
+    /// Nothing.
+    pub(crate) const NONE: Self = Ahead { from: std::ptr::null(), len: 0, step: 0 };
+}
+
+/// What is read and written after what is at hand, for the sweeps until then to ask for: memory is slow to answer, and the lines of
+/// many channels are no order that the processor would foresee.
+pub(crate) struct Next<'a, T> {
+    x: &'a [T],
+    y: *const T,
+    /// Elements of a sweep's share, and those that were asked for.
+    share: usize,
+    asked: usize,
+}
+
+impl<'a, T> Next<'a, T> {
+    /// `x` and some results, in so many sweeps; nothing if they do not fit into the second-level cache beside what is at hand.
+    pub(crate) fn new(isa: Isa, x: &'a [T], (y, results): (*const T, usize), sweeps: usize) -> Self {
+        let cache = if isa == Isa::Avx512 { 1 << 20 } else { 1 << 19 };
+        let all = x.len() + results;
+        Next { x, y, share: if 2 * all * size_of::<T>() <= cache { all.div_ceil(sweeps) } else { 0 }, asked: 0 }
+    }
+
+    /// The share of the next sweep, which has so many rows, vectors and taps.
+    pub(crate) fn share(&mut self, isa: Isa, rows: usize, vectors: usize, taps: usize) -> Ahead<T> {
+        let (at, len) = (self.asked, self.share);
+        self.asked += len;
+        let from = match at.checked_sub(self.x.len()) {
+            Some(at) => self.y.wrapping_add(at),
+            None => self.x[at..].as_ptr(),
+        };
+        let tiles = vectors.div_ceil(most_vectors(if isa == Isa::Avx512 { 32 } else { 16 }, rows));
+        // Lines that there are not enough taps for are left to the processor.
+        Ahead { from, len, step: len.div_ceil((tiles * taps).max(1)).min(64 / size_of::<T>()) }
+    }
+}
+
 /// Broadcast tiles for one block of rows over a list of vectors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sweep<T> {
@@ -130,6 +176,8 @@ pub(crate) struct Sweep<T> {
     pub(crate) row: usize,
     /// Use the narrower vectors.
     pub(crate) narrow: bool,
+    /// What is wanted next.
+    pub(crate) ahead: Ahead<T>,
 }
 
 impl<T: Float> Sweep<T> {
@@ -256,8 +304,13 @@ unsafe fn tile<S: Simd, const KB: usize, const VB: usize>(s: &Sweep<S::T>, v: us
             }
         }
         let mut w = s.w;
+        let asked = v / VB * s.tap_count * s.ahead.step;
+        let (mut ahead, step) =
+            if asked < s.ahead.len { (s.ahead.from.wrapping_add(asked), s.ahead.step) } else { (x[0], 0) };
         for t in 0..s.tap_count {
             let tap = *s.taps.add(t) as isize;
+            prefetch(ahead, 0);
+            ahead = ahead.wrapping_add(step);
             let mut b = [S::zero(); VB];
             for i in 0..VB {
                 b[i] = S::load(x[i].offset(tap));
