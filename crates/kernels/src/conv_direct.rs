@@ -309,7 +309,7 @@ impl<T: Float> Plan<'_, T> {
             let copied = copied.make_mut();
             let mut scratch = Buffer::unfilled(scratch_len);
             let scratch = scratch.make_mut();
-            for unit in range {
+            for unit in range.clone() {
                 let (bunch, split, share) = (unit / units, unit % units / shares, unit % shares);
                 let first = bunch * together;
                 let images = together.min(self.batch - first);
@@ -331,7 +331,8 @@ impl<T: Float> Plan<'_, T> {
                 };
                 // Where a thread has whole images, it asks for the next ones while it computes.
                 let (after, sweeps) = (first + images, mine.len() * bands().count());
-                let coming = if units == 1 { images.min(self.batch - after) } else { 0 };
+                let more = units == 1 && unit + 1 < range.end;
+                let coming = if more { images.min(self.batch - after) } else { 0 };
                 let results = (y.get().wrapping_add(after * out).cast_const(), coming * out);
                 let mut next = Next::new(self.isa, &self.source[after * image..][..coming * image], results, sweeps);
                 for part in &self.parts {

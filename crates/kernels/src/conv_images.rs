@@ -275,7 +275,7 @@ pub(crate) fn run<T: Float>(
         // Places of images that are not there are computed too, and dropped.
         let mut images = Buffer::zeroed(vectors * p.inner * bands.seen * p.source_w * full);
         let mut results = Buffer::unfilled(vectors * p.outer * bands.tall * across * full);
-        for unit in range {
+        for unit in range.clone() {
             let (bunch, group, b) = (unit / bands.count / p.groups, unit / bands.count % p.groups, unit % bands.count);
             let first = bunch * vectors * full;
             let count = (vectors * full).min(batch - first);
@@ -293,7 +293,7 @@ pub(crate) fn run<T: Float>(
             }
             let (sums, row) = (results.make_mut(), band.len() * across * full);
             // Where all of some images is computed at once, the next ones are asked for meanwhile.
-            let (after, whole) = (first + count, p.groups * bands.count == 1);
+            let (after, whole) = (first + count, p.groups * bands.count == 1 && unit + 1 < range.end);
             let coming = if whole { count.min(batch - after) } else { 0 };
             let places = (y.get().wrapping_add(after * result).cast_const(), coming * result);
             let sweeps = kinds.len() * (blocks.len() - 1);
