@@ -334,7 +334,10 @@ impl<T: Float> Plan<'_, T> {
                 let more = units == 1 && unit + 1 < range.end;
                 let coming = if more { images.min(self.batch - after) } else { 0 };
                 let results = (y.get().wrapping_add(after * out).cast_const(), coming * out);
-                let mut next = Next::new(self.isa, &self.source[after * image..][..coming * image], results, sweeps);
+                // Not what a stride leaves out.
+                let read = self.planes.rows.residues.len() == self.planes.rows.stride;
+                let source = &self.source[after * image..][..if read { coming * image } else { 0 }];
+                let mut next = Next::new(self.isa, source, results, sweeps);
                 for part in &self.parts {
                     for b in mine.clone() {
                         let (group, rows) = self.rows_of(b);

@@ -39,6 +39,7 @@ use crate::transpose::{transpose, transpose_to};
 
 pub(crate) use weight::conv2d_weight;
 
+use products::Stretches;
 use tiles::{Group, Tiles, count};
 
 /// Inputs of a tile along one axis.
@@ -383,6 +384,10 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, epilog
             };
             let first = b * block;
             let outputs = block.min(t.k - first);
+            // The thread's next group of tiles is asked for meanwhile, and what this one writes.
+            let more = i - b + blocks < range.end;
+            let coming =
+                more.then(|| t.group(i / blocks + 1)).map_or(Stretches::NONE, |g| t.inputs_of(&g, x, b, blocks));
             let bias = epilogue.bias.map(|bias| &bias[first..first + outputs]);
             let epilogue = Epilogue { bias, ..epilogue };
             for piece in 0..t.pieces().1 {
@@ -390,7 +395,8 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, epilog
                 // SAFETY: nobody else writes the rows of the group of these outputs; see there for what it reads.
                 let finite = unsafe {
                     let to = y.get().add(first * t.planes().1);
-                    scratch.block(isa, t, &group, piece, u, epilogue, outputs, to)
+                    let coming = if piece == 0 { coming } else { Stretches::NONE };
+                    scratch.block(isa, t, &group, piece, u, epilogue, outputs, to, coming)
                 };
                 if !finite {
                     odd.store(true, Ordering::Relaxed);
@@ -523,9 +529,16 @@ impl<T: Float> Scratch<T> {
         epilogue: Epilogue<T>,
         outputs: usize,
         y: *mut T,
+        coming: Stretches<T>,
     ) -> bool {
         let per_image = group.rows.len() * t.right.tiles;
         let count = (group.images.len() * per_image).next_multiple_of(products::rows(isa));
+        let (rows, pieces, width, plane) = (t.output_rows(&group.rows), t.pieces().1, t.right.output, t.planes().1);
+        let mut written = Stretches::NONE;
+        if group.images.len() == 1 && piece == 0 {
+            let from = y.wrapping_add(group.images.start * t.all.1 * plane + rows.start * width).cast_const();
+            written = Stretches { from, count: outputs, distance: plane, len: rows.len() * width };
+        }
         let products = products::Products {
             left: self.inputs.as_ptr(),
             left_row: self.channels,
@@ -537,13 +550,13 @@ impl<T: Float> Scratch<T> {
             rows: count,
             depth: t.depth(),
             block: self.block,
+            ahead: [written, coming],
         };
         // SAFETY: the set comes from detection; the buffers have rows for whole tiles of rows, and u holds a whole block.
         unsafe { T::simd(isa, products) };
         if let Some(bias) = epilogue.bias {
             self.bias.make_mut()[..outputs].copy_from_slice(bias);
         }
-        let (rows, pieces, width, plane) = (t.output_rows(&group.rows), t.pieces().1, t.right.output, t.planes().1);
         let mut finite = true;
         for (i, n) in group.images.clone().enumerate() {
             let at = if pieces > 1 { i * t.most_pixels().1 * self.block } else { 0 };

@@ -2,14 +2,14 @@
 //!
 //! The plain loop: `to[p][t][k] = sum over c of left[p][t][c] * right[p][c][k]`. The tricks: a tile of rows t and vectors of k stays in
 //! registers over the whole sum; elements of the left operand are broadcast straight from its rows, so neither
-//! operand is packed.
+//! operand is packed; what is read and written next is asked for between tiles.
 
 // Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
 #![allow(clippy::needless_range_loop)]
 
 use super::PLANES;
 use crate::element::Float;
-use crate::isa::{Isa, Simd, SimdBody};
+use crate::isa::{Isa, Simd, SimdBody, prefetch};
 
 /// Rows of a tile for a number of registers.
 const fn rows_for(registers: usize) -> usize {
@@ -38,6 +38,53 @@ pub(super) fn block(isa: Isa, vectors: usize) -> usize {
     }
 }
 
+/// Memory that is wanted soon: so many stretches of the same length.
+#[derive(Clone, Copy)]
+pub(super) struct Stretches<T> {
+    pub(super) from: *const T,
+    pub(super) count: usize,
+    pub(super) distance: usize,
+    pub(super) len: usize,
+}
+
+impl<T> Stretches<T> {
+    /// Nothing.
+    pub(super) const NONE: Self = Stretches { from: std::ptr::null(), count: 0, distance: 0, len: 0 };
+
+    /// Lines of the cache, about.
+    fn lines(&self) -> usize {
+        self.count * (self.len * size_of::<T>()).div_ceil(64)
+    }
+}
+
+/// What is still to be asked for, some lines before each tile.
+struct Asked<T> {
+    left: [Stretches<T>; 2],
+    /// Elements of the first stretch that were asked for.
+    at: usize,
+    lines: usize,
+}
+
+impl<T: Copy> Asked<T> {
+    #[inline(always)]
+    fn step(&mut self) {
+        for _ in 0..self.lines {
+            let [first, second] = &mut self.left;
+            if first.count == 0 {
+                (*first, second.count) = (*second, 0);
+                if first.count == 0 {
+                    return;
+                }
+            }
+            prefetch(first.from, self.at);
+            self.at += 64 / size_of::<T>();
+            if self.at >= first.len {
+                (first.from, first.count, self.at) = (first.from.wrapping_add(first.distance), first.count - 1, 0);
+            }
+        }
+    }
+}
+
 /// All products of a group of tiles with a block of outputs.
 pub(super) struct Products<T> {
     /// `[plane][row][depth]`.
@@ -54,6 +101,8 @@ pub(super) struct Products<T> {
     pub(super) rows: usize,
     pub(super) depth: usize,
     pub(super) block: usize,
+    /// What is asked for meanwhile.
+    pub(super) ahead: [Stretches<T>; 2],
 }
 
 impl<T: Float> SimdBody<T> for Products<T> {
@@ -75,8 +124,11 @@ impl<T: Float> Products<T> {
     #[inline(always)]
     unsafe fn planes<S: Simd<T = T>, const RB: usize>(&self) {
         assert!(self.rows.is_multiple_of(RB));
+        let lines = self.ahead[0].lines() + self.ahead[1].lines();
+        let mut asked = Asked { left: self.ahead, at: 0, lines: lines.div_ceil((PLANES * self.rows / RB).max(1)) };
         for p in 0..PLANES {
             for row in (0..self.rows).step_by(RB) {
+                asked.step();
                 // SAFETY: the caller's promise.
                 unsafe {
                     let left = self.left.add(p * self.left_plane + row * self.left_row);

@@ -5,6 +5,7 @@
 //! input channels. Going back, the phases are more output channels, each of which writes every `stride`-th pixel of the gradient by
 //! the input, and the blocks are more input channels as before. What a piece has more elements than the kernel is zero.
 
+use super::products::Stretches;
 use std::ops::Range;
 
 use super::{MOST_TILES, NEAR, PLANES, POINTS};
@@ -315,6 +316,19 @@ impl Tiles {
     pub(super) fn most_pixels(&self) -> (usize, usize) {
         let (t, covered) = (&self.down, self.down.covered(&(0..self.rows_at_once)).len());
         (t.met(covered).min(t.input) * self.right.input, (covered * t.step.1).min(t.output) * self.right.output)
+    }
+
+    /// What the tiles of a group read of `x`: one of some shares of it. Nothing if there are other groups of channels between.
+    pub(super) fn inputs_of<T>(&self, group: &Group, x: &[T], share: usize, shares: usize) -> Stretches<T> {
+        if self.all.0 != self.c {
+            return Stretches::NONE;
+        }
+        let (rows, width, plane) = (self.input_rows(&group.rows), self.right.input, self.planes().0);
+        let planes = group.images.len() * self.c;
+        let mine = share * planes / shares..(share + 1) * planes / shares;
+        let first = (group.images.start * self.c + mine.start) * plane + rows.start * width;
+        let from = x.as_ptr().wrapping_add(first);
+        Stretches { from, count: mine.len(), distance: plane, len: rows.len() * width }
     }
 
     /// Rows of an image that the tiles of a group read.
