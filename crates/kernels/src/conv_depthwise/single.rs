@@ -49,6 +49,20 @@ impl Rows {
         }
     }
 
+    /// Whether rows of an array that is not in the cache are left out.
+    fn skips_far<T>(self, x: &[T]) -> bool {
+        self.step > 1 && size_of_val(x) >= FAR
+    }
+
+    /// Asks for a row some rows below the one that `x` begins with. Others between them are skipped, and the hardware would bring those.
+    #[inline(always)]
+    fn ask<T>(self, x: &[T]) {
+        let line = 64 / size_of::<T>();
+        for k in (0..self.step * self.width + line).step_by(line) {
+            prefetch(x.as_ptr(), AHEAD * self.pitch + k);
+        }
+    }
+
     /// How many columns vectors cover if `room` elements are left.
     #[inline(always)]
     fn covered(self, lanes: usize, room: usize) -> usize {
@@ -107,8 +121,8 @@ impl<T: Float> SimdBody<T> for Scale<'_, T> {
         if const { size_of::<T>() != 4 || S::REGISTERS <= 8 } {
             return;
         }
-        let (rows, relu, line) = (self.rows, self.epilogue.relu, 64 / size_of::<T>());
-        let skips_far = rows.step > 1 && size_of_val(self.x) >= FAR;
+        let (rows, relu) = (self.rows, self.epilogue.relu);
+        let skips_far = rows.skips_far(self.x);
         let lowest = if relu { T::ZERO } else { T::LOWEST };
         for plane in self.range {
             let channel = plane % self.w.len();
@@ -122,11 +136,8 @@ impl<T: Float> SimdBody<T> for Scale<'_, T> {
                 unsafe {
                     let y = self.y.add(plane * rows.out + i * rows.width);
                     let covered = rows.covered(S::N, x.len());
-                    // Rows that others follow which are skipped: the hardware would bring those.
                     if skips_far {
-                        for k in (0..rows.step * rows.width + line).step_by(line) {
-                            prefetch(x.as_ptr(), AHEAD * rows.pitch + k);
-                        }
+                        rows.ask(x);
                     }
                     let mut j = 0;
                     while j < covered {
@@ -248,6 +259,7 @@ impl<T: Float> SimdBody<T> for Dots<'_, T> {
             return;
         }
         let Dots { rows, channels, images, mut first, x, gy, mut sums } = self;
+        let skips_far = rows.skips_far(x);
         // The channels of an image one after the other, as they lie in memory.
         while !sums.is_empty() {
             let (part, channel) = (first / channels, first % channels);
@@ -263,6 +275,9 @@ impl<T: Float> SimdBody<T> for Dots<'_, T> {
                         let mut four = [S::zero(); 4];
                         for i in 0..rows.count {
                             let x = &x[plane * rows.plane + i * rows.pitch..];
+                            if skips_far {
+                                rows.ask(x);
+                            }
                             let gy = &gy[plane * rows.out + i * rows.width..][..rows.width];
                             let mut room = rows.width;
                             if rows.step > 3 {
