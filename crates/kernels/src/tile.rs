@@ -7,7 +7,7 @@
 //!
 //! The tricks: block sizes are compile-time constants chosen for 32 or 16 registers, so that the loops unroll completely
 //! and nothing spills; blocks of 8, 6, 4, 2 and 1 rows have a tile of their own, so that no row is computed for nothing;
-//! each tile size is one function per instruction set, entered once for many tiles.
+//! each tile size is one function per instruction set, entered once for many tiles; what is wanted next is asked for at each tap.
 
 // Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
 #![allow(clippy::needless_range_loop)]
@@ -132,7 +132,7 @@ impl<'a, T> Next<'a, T> {
     pub(crate) fn new(isa: Isa, x: &'a [T], (y, results): (*const T, usize), sweeps: usize) -> Self {
         let cache = if isa == Isa::Avx512 { 1 << 20 } else { 1 << 19 };
         let all = x.len() + results;
-        Next { x, y, share: if 2 * all * size_of::<T>() <= cache { all.div_ceil(sweeps) } else { 0 }, asked: 0 }
+        Next { x, y, share: if 2 * all * size_of::<T>() <= cache { all.div_ceil(sweeps.max(1)) } else { 0 }, asked: 0 }
     }
 
     /// The share of the next sweep, which has so many rows, vectors and taps.
@@ -304,6 +304,7 @@ unsafe fn tile<S: Simd, const KB: usize, const VB: usize>(s: &Sweep<S::T>, v: us
             }
         }
         let mut w = s.w;
+        // Once all was asked for, what is in the first-level cache anyway: that costs nothing.
         let asked = v / VB * s.tap_count * s.ahead.step;
         let (mut ahead, step) =
             if asked < s.ahead.len { (s.ahead.from.wrapping_add(asked), s.ahead.step) } else { (x[0], 0) };

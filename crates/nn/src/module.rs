@@ -462,6 +462,27 @@ pub trait Forward: Module {
 
     /// Whether each image, an index of the first dimension, has its result by itself, whatever else is in the batch. A
     /// [`Sequential`](crate::Sequential) of such layers may take a large batch in pieces when nothing is remembered for gradients.
+    /// A layer must not say so if it looks at the whole batch, counts its calls or draws random numbers.
+    ///
+    /// ```
+    /// use gabor_nn::{BatchNorm2d, Conv2d, Forward, Module, seq};
+    /// use tensor::{Result, Tensor};
+    /// struct Halve;
+    /// impl Module for Halve {}
+    /// impl Forward for Halve {
+    ///     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    ///         x.mul_scalar(0.5)
+    ///     }
+    ///     fn per_image(&self) -> bool {
+    ///         true
+    ///     }
+    /// }
+    /// let net = seq![Conv2d::new(3, 8, 3), BatchNorm2d::new(8), Halve]?;
+    /// assert!(!net.per_image(), "in training, batch norm looks at the whole batch");
+    /// net.eval();
+    /// assert!(net.per_image());
+    /// # Ok::<(), tensor::Error>(())
+    /// ```
     fn per_image(&self) -> bool {
         false
     }

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use gabor_nn::{
-    AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, Forward, Linear, MaxPool2d, Module, ReLU, Sequential, seq,
+    AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Dropout, Flatten, Forward, LazyBatchNorm2d, LazyConv2d, LazyLinear, Linear,
+    MaxPool2d, Module, ReLU, Sequential, seq,
 };
 use tensor::{DType, Generator, Result, Tensor, no_grad};
 
@@ -78,6 +79,7 @@ fn results_are_those_of_the_whole_batch() -> Result<()> {
     for (start, images) in [(0, 20), (35, 1)] {
         let few = no_grad(|| net.forward(&x.narrow(0, start, images)?))?.to_vec::<f32>()?;
         assert_eq!(witness.take(), [images]);
+        assert_eq!(few.len(), 5 * images);
         assert!(few.iter().zip(&whole[5 * start as usize..]).all(|(a, b)| (a - b).abs() <= 1e-5));
     }
     Ok(())
@@ -121,5 +123,21 @@ fn an_error_tells_of_the_batch() -> Result<()> {
     let error = no_grad(|| net.call(&batch()?)).unwrap_err().to_string();
     assert_eq!(witness.take(), [12, 36], "a piece, then all of them");
     assert!(error.contains("`2`") && error.contains("[36, 8, 64, 64]"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn lazy_layers_take_their_sizes_from_a_piece() -> Result<()> {
+    let net = seq![LazyConv2d::new(8, 3).padding(1), LazyBatchNorm2d::new(), ReLU, Flatten, LazyLinear::new(5)]?;
+    assert_eq!(net.materialize(&[36, 8, 64, 64])?.to_vec(), [36, 5]);
+    let net = seq![
+        Conv2d::new(3, 8, 1),
+        LazyConv2d::new(8, 3),
+        ReLU,
+        AdaptiveAvgPool2d::new(2),
+        Flatten,
+        LazyLinear::new(5)
+    ]?;
+    assert_eq!(no_grad(|| net.forward(&batch()?))?.shape(), &[36, 5]);
     Ok(())
 }
