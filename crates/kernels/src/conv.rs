@@ -118,6 +118,9 @@ impl ConvGeometry {
             return None;
         }
         let size = |sides: [usize; 4]| {
+            if sides.iter().fold(0, |all, side| all | side) < 1 << 14 {
+                return Some(sides.iter().product());
+            }
             // No product of some of the sides may overflow either, even if another side is zero.
             let all = sides.iter().try_fold(1usize, |n, &side| n.checked_mul(side.max(1)))?;
             (all <= isize::MAX as usize / 8).then(|| sides.iter().product())

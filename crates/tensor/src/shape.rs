@@ -29,6 +29,9 @@ impl Shape {
 
     /// The number of elements, or an error if it (or its size in bytes) overflows.
     pub(crate) fn checked_numel(&self, op: &'static str) -> Result<usize> {
+        if let Some(numel) = self.0.small_product() {
+            return Ok(numel);
+        }
         // Beside a 0 the other sizes must not overflow either: products of some of them are taken everywhere.
         let (mut numel, mut bound, mut fits) = (1usize, 1usize, true);
         for &size in &self.0 {
@@ -238,12 +241,14 @@ impl Axes {
         Ok(mask)
     }
 
-    /// As [`mask`](Self::mask) for a reduction, where an empty list stands for all axes.
+    /// Whether a reduction is over all axes, for which an empty list stands too.
+    pub(crate) fn are_all(&self) -> bool {
+        self.0.as_ref().is_none_or(|axes| axes.is_empty())
+    }
+
+    /// As [`mask`](Self::mask) for a reduction.
     pub(crate) fn reduced(&self, op: &'static str, rank: usize) -> Result<SmallVec<[bool; 6]>> {
-        match &self.0 {
-            Some(axes) if axes.is_empty() => Axes::ALL.mask(op, rank),
-            _ => self.mask(op, rank),
-        }
+        if self.are_all() { Axes::ALL.mask(op, rank) } else { self.mask(op, rank) }
     }
 
     /// The axes in the order given, or all of them.

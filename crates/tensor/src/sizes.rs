@@ -73,6 +73,21 @@ impl Sizes {
         }
     }
 
+    /// The product of up to four sizes that are too small for an overflow, the usual case.
+    #[inline]
+    pub(crate) fn small_product(&self) -> Option<usize> {
+        match *self {
+            Sizes::Short { len, list: [a, b, c, d] } if (a | b | c | d) < 1 << 14 => Some(match len {
+                0 => 1,
+                1 => a,
+                2 => a * b,
+                3 => a * b * c,
+                _ => a * b * c * d,
+            }),
+            _ => None,
+        }
+    }
+
     #[inline]
     pub(crate) fn push(&mut self, size: usize) {
         match self {

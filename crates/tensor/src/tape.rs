@@ -255,7 +255,9 @@ impl Node {
             Kind::Op { rule, parents } => {
                 *rule.get_mut().unwrap_or_else(PoisonError::into_inner) = Saved::Freed(self.at);
                 while let Some(parent) = parents.pop() {
-                    orphans.extend(parent.and_then(Handle::last));
+                    if let Some(orphan) = parent.and_then(Handle::last) {
+                        orphans.push(orphan);
+                    }
                 }
             }
         }

@@ -132,7 +132,8 @@ impl Conv2dOptions {
         let (Some(out_h), Some(out_w)) = (high.places(false), wide.places(false)) else {
             return Err(does_not_fit(op, image, w, high, wide));
         };
-        let geometry = ConvGeometry {
+        // Whether the result is too large is found where it is made.
+        Ok(ConvGeometry {
             batch: x[0],
             in_channels: x[1],
             in_h: x[2],
@@ -146,9 +147,7 @@ impl Conv2dOptions {
             groups: self.groups,
             out_h,
             out_w,
-        };
-        Shape::from([x[0], w[0], out_h, out_w]).checked_numel(op)?;
-        Ok(geometry)
+        })
     }
 }
 
@@ -201,10 +200,9 @@ pub(super) fn check_tensors(
     bias: Option<&Tensor>,
     expected: &str,
 ) -> Result<()> {
-    for other in std::iter::once(w).chain(bias) {
-        if other.dtype() != x.dtype() {
-            return Err(Error::DTypes { op, lhs: x.dtype(), rhs: other.dtype() });
-        }
+    let other = |t: &&Tensor| t.dtype() != x.dtype();
+    if let Some(other) = Some(w).filter(other).or_else(|| bias.filter(other)) {
+        return Err(Error::DTypes { op, lhs: x.dtype(), rhs: other.dtype() });
     }
     if w.rank() != 4 {
         return Err(Error::shape(
@@ -212,12 +210,14 @@ pub(super) fn check_tensors(
             format!("weight has shape {:?} ({} dimensions); expected {expected}", w.shape(), w.rank()),
         ));
     }
-    let [batch, channels, sides @ ..] = x.dims() else { return Ok(()) };
-    if let Some(side) = sides.iter().position(|&side| side == 0).filter(|_| *batch > 0 && *channels > 0) {
-        let message = format!("dimension {} of input {:?} is empty; only the batch may be", side + 2, x.shape());
-        return Err(Error::shape(op, message));
+    match *x.dims() {
+        [n, c, h, w] if n > 0 && c > 0 && (h == 0 || w == 0) => {
+            let side = if h == 0 { 2 } else { 3 };
+            let message = format!("dimension {side} of input {:?} is empty; only the batch may be", x.shape());
+            Err(Error::shape(op, message))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) fn check_bias(op: &'static str, bias: Option<&Tensor>, channels: usize) -> Result<()> {

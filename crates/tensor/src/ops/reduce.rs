@@ -40,14 +40,17 @@ pub(super) fn reduce_axes<T: Element>(op: &'static str, x: &Value, mask: &[bool]
     Ok(value.into_owned())
 }
 
+/// The sum over all axes, the usual one, in a shape of one element.
+fn whole_sum(x: &Value, shape: &Shape) -> Result<Value> {
+    let x = x.contiguous()?;
+    dispatch!(number "sum", x.dtype(), T => {
+        Value::build("sum", shape, |y: &mut [T]| reduce::sum(x.slice(), 1, x.numel(), 1, y))
+    })
+}
+
 /// The sums over the marked axes, in the shape that is left of them.
 fn sums(x: &Value, mask: &[bool], shape: &Shape) -> Result<Value> {
     dispatch!(number "sum", x.dtype(), T => {
-        if mask.iter().all(|&m| m) && !mask.is_empty() {
-            // The usual case is one block.
-            let x = x.contiguous()?;
-            return Value::build("sum", shape, |y: &mut [T]| reduce::sum(x.slice(), 1, x.numel(), 1, y));
-        }
         Ok(reshaped(&reduce_axes::<T>("sum", x, mask, reduce::sum)?, shape.clone()))
     })
 }
@@ -144,9 +147,15 @@ impl Tensor {
         if matches!(self.dtype(), DType::Bool | DType::U8) {
             return self.to_dtype(DType::I64)?.sum_over(axes, keepdim);
         }
-        let mask = axes.reduced("sum", self.rank())?;
-        let (kept, shape) = (reduced_shape(self.shape(), &mask, true), reduced_shape(self.shape(), &mask, keepdim));
-        let value = compute([&self.value], move |[x]| sums(x, &mask, &shape))?;
+        let (kept, value) = if axes.are_all() {
+            let kept = Shape(Sizes::from_elem(1, self.rank()));
+            let shape = if keepdim { kept.clone() } else { Shape::default() };
+            (kept, compute([&self.value], move |[x]| whole_sum(x, &shape))?)
+        } else {
+            let mask = axes.mask("sum", self.rank())?;
+            let (kept, shape) = (reduced_shape(self.shape(), &mask, true), reduced_shape(self.shape(), &mask, keepdim));
+            (kept, compute([&self.value], move |[x]| sums(x, &mask, &shape))?)
+        };
         record(value, &[self], || Sum { kept, full: self.shape().clone() })
     }
 

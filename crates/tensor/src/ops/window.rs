@@ -63,6 +63,8 @@ impl Window {
     pub(super) fn places(&self, ceil: bool) -> Option<usize> {
         let (padded, extent) = (self.padded()?, self.extent()?);
         let steps = match padded.checked_sub(extent) {
+            // The usual step, without the time that a division takes.
+            Some(room) if self.stride == 1 => room,
             Some(room) if ceil => room.div_ceil(self.stride),
             Some(room) => room / self.stride,
             // In ceil mode even the only window may reach over the end, by less than a step.
