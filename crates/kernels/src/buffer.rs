@@ -1,7 +1,7 @@
 //! Buffers: reference-counted, 64-byte aligned slices whose memory comes from a caching pool.
 //!
 //! A buffer is one block of memory, a header of 64 bytes and the elements behind it. Blocks have sizes of a few classes:
-//! steps of 64 bytes up to 4 KiB, then four classes to each power of two up to 64 MiB; larger blocks go to the system
+//! steps of 64 bytes up to 4 KiB, then four classes to each power of two up to 512 MiB; larger blocks go to the system
 //! directly. A block that is dropped goes to a list of its class on the thread that dropped it and the next buffer of that
 //! class takes the last one dropped, whose memory is the likeliest to be in the cache. What a thread has too much of
 //! goes to lists that all threads share, and so does what another thread has made: that one will want it again.
@@ -12,7 +12,7 @@
 
 use crate::copy::copy_slice;
 use crate::element::Element;
-use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -28,9 +28,9 @@ const HUGE: usize = 2 << 20;
 /// The largest block in steps of a line.
 const SMALL: usize = 4096;
 /// The largest block that is kept for reuse.
-const LARGE: usize = 64 << 20;
-/// Class 0 to 64 in lines, then four to each power of two from 4 KiB to 64 MiB.
-const CLASSES: usize = 1 + 64 + 14 * 4;
+const LARGE: usize = 512 << 20;
+/// Class 0 to 64 in lines, then four to each power of two from 4 KiB to 512 MiB.
+const CLASSES: usize = 1 + 64 + 17 * 4;
 /// The class of blocks that return to the system.
 const DIRECT: usize = CLASSES;
 /// What a thread keeps before it hands blocks to the shared lists.
@@ -68,35 +68,36 @@ fn class_of(bytes: usize) -> (usize, usize) {
     }
 }
 
-/// Header, elements, one line that vector loads may touch, and for large blocks room to vary the offset.
+/// Header, elements, one line that vector loads may touch, and for large blocks room to vary the offset. Blocks of large pages find
+/// their alignment themselves: asked for zeros with one, the system's allocator writes them, while fresh pages are zero anyway.
 fn layout_of(class: usize, capacity: usize) -> Option<Layout> {
     let room = if class > 64 { LINE * 32 } else { 0 };
-    let align = if capacity >= HUGE { HUGE } else { LINE };
-    Layout::from_size_align(capacity.checked_add(2 * LINE + room)?, align).ok()
+    let bytes = capacity.checked_add(2 * LINE + room)?;
+    if capacity >= HUGE {
+        return Layout::from_size_align(bytes.checked_add(HUGE)?, size_of::<usize>()).ok();
+    }
+    Layout::from_size_align(bytes, LINE).ok()
 }
 
-/// Zeroed memory from the system, for large blocks in pages of 2 MiB if it has some: a channel of many images is otherwise on more
-/// pages than the processor remembers. Null if there is none.
+/// Zeroed memory from the system and where in it a block may begin, for large blocks in pages of 2 MiB if it has some: a channel of
+/// many images is otherwise on more pages than the processor remembers. Null if there is none.
 ///
 /// # Safety
-/// The layout has bytes.
-unsafe fn zeroed(layout: Layout) -> *mut u8 {
-    #[cfg(target_os = "linux")]
-    if layout.align() == HUGE {
-        // SAFETY: the caller's promise.
-        let start = unsafe { alloc(layout) };
-        if !start.is_null() {
-            // SAFETY: whole pages inside of the allocation; it is a hint, so there is nothing to do if it fails. Then all
-            // bytes are ours to write.
-            unsafe {
-                libc::madvise(start.cast(), layout.size() / HUGE * HUGE, libc::MADV_HUGEPAGE);
-                start.write_bytes(0, layout.size());
-            }
-        }
-        return start;
+/// The layout is that of a block of this capacity.
+unsafe fn zeroed(layout: Layout, capacity: usize) -> (*mut u8, usize) {
+    // SAFETY: the layout has the bytes of a header.
+    let start = unsafe { alloc_zeroed(layout) };
+    if start.is_null() || capacity < HUGE {
+        return (start, 0);
     }
-    // SAFETY: the caller's promise.
-    unsafe { alloc_zeroed(layout) }
+    let aligned = start.align_offset(HUGE);
+    #[cfg(target_os = "linux")]
+    // SAFETY: whole pages inside of the allocation, which has HUGE bytes more than the block; it is a hint, so there is nothing to do
+    // if it fails.
+    unsafe {
+        libc::madvise(start.add(aligned).cast(), (layout.size() - aligned) / HUGE * HUGE, libc::MADV_HUGEPAGE);
+    }
+    (start, aligned)
 }
 
 /// What the process has asked of the system, and how its buffers fare.
@@ -205,15 +206,15 @@ thread_local! {
 /// A block from the system; None if it has no memory.
 fn system_block(class: usize, capacity: usize) -> Option<*mut Header> {
     let layout = layout_of(class, capacity)?;
-    // SAFETY: the layout has at least the bytes of a header.
-    let start = unsafe { zeroed(layout) };
+    // SAFETY: the layout is that of the capacity.
+    let (start, aligned) = unsafe { zeroed(layout, capacity) };
     if start.is_null() {
         return None;
     }
     let count = SYSTEM_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
     SYSTEM_BYTES.fetch_add(layout.size() as u64, Ordering::Relaxed);
-    let offset = if class > 64 { LINE * (17 * count as usize % 32) } else { 0 };
-    // SAFETY: the layout has room for the offset and start is aligned to a line.
+    let offset = aligned + if class > 64 { LINE * (17 * count as usize % 32) } else { 0 };
+    // SAFETY: the layout has room for the offset, with which the block is aligned to a line.
     let block = unsafe { start.add(offset) }.cast::<Header>();
     let header =
         Header { references: AtomicUsize::new(0), len: 0, class, capacity, offset, taker: 0, next: null_mut() };
@@ -262,12 +263,18 @@ fn take(bytes: usize) -> Option<*mut Header> {
     });
     let block = match found {
         Ok((block, _)) if !block.is_null() => Some(block),
-        counted => system_block(class, capacity).or_else(|| {
-            if counted.is_ok() {
-                let _ = LOCAL.try_with(|local| local.counters.count(0, -(capacity as i64)));
-            }
-            None
-        }),
+        counted => system_block(class, capacity)
+            .or_else(|| {
+                // What waits to be used again may be what is missing.
+                trim();
+                system_block(class, capacity)
+            })
+            .or_else(|| {
+                if counted.is_ok() {
+                    let _ = LOCAL.try_with(|local| local.counters.count(0, -(capacity as i64)));
+                }
+                None
+            }),
     }?;
     // SAFETY: the block is alive and in no list.
     unsafe { (*block).taker = found.map_or(0, |(_, id)| id) };
@@ -524,10 +531,13 @@ mod tests {
 
     #[test]
     fn a_dropped_block_is_reused() {
-        let a = Buffer::<f64>::unfilled(777_001);
-        let at = a.as_ptr();
-        drop(a);
-        assert_eq!(Buffer::<i64>::unfilled(777_001).as_ptr().cast(), at);
+        // The second is a result of a layer of a large net.
+        for len in [777_001, 12_000_001] {
+            let a = Buffer::<f64>::unfilled(len);
+            let at = a.as_ptr();
+            drop(a);
+            assert_eq!(Buffer::<i64>::unfilled(len).as_ptr().cast(), at);
+        }
         assert!(stats().reused > 0 && stats().system_allocations > 0);
     }
 
