@@ -209,9 +209,16 @@ fn products_of_panels_agree_with_the_twin_on_each_set() {
 
 #[test]
 fn vectors_of_channels_of_large_images_agree_with_the_twin() {
-    // Two vectors of channels and one, for images that are large for either.
-    for (input, out) in [([2, 40, 97, 101], 19), ([4, 40, 147, 151], 5)] {
-        let g = geometry(input, out, (1, 1), (3, 3), (0, 0, 0, 0), (1, 1), 1);
+    let unpadded = (0, 0, 0, 0);
+    for g in [
+        // Two vectors of channels and one, for images that are large for either.
+        geometry([2, 40, 97, 101], 19, (1, 1), (3, 3), unpadded, (1, 1), 1),
+        geometry([4, 40, 147, 151], 5, (1, 1), (3, 3), unpadded, (1, 1), 1),
+        // Rows that ask for what follows, in place and copied, and rows too short for it.
+        geometry([7, 9, 60, 61], 37, (1, 1), (1, 1), unpadded, (1, 1), 1),
+        geometry([4, 5, 71, 45], 33, (2, 3), (1, 1), (1, 0, 1, 1), (1, 1), 1),
+        geometry([13, 5, 71, 11], 35, (2, 3), (1, 1), (1, 0, 1, 1), (1, 1), 1),
+    ] {
         for isa in isa::available().iter().copied().filter(|&isa| conv_channels::fits::<f32>(isa, &g)) {
             compare::<f32>(&g, Way::Channels, isa);
         }

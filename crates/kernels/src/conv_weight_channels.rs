@@ -4,9 +4,10 @@
 //!
 //! The tricks: the sums of some taps and one or two vectors of channels stay in registers while pixels run by; a pixel of the
 //! input is broadcast from where it lies, so strides cost nothing and rows have no ends to be masked. Where rows of large images
-//! are skipped, those that are wanted are asked for ahead, as the hardware would bring others. The gradient is brought into the
-//! order `[pixel][channel]` a few KiB at a time and used from the first-level cache by all taps. Where there are few weights the
-//! images or their rows are divided too, in a number of parts that follows from the sizes alone, so sums do not depend on the threads.
+//! are skipped, those that are wanted are asked for ahead, as the hardware would bring others; elsewhere the pixels that follow are
+//! asked for while these are summed. The gradient is brought into the order `[pixel][channel]` a few KiB at a time and used from the
+//! first-level cache by all taps. Where there are few weights the images or their rows are divided too, in a number of parts that
+//! follows from the sizes alone, so sums do not depend on the threads.
 
 use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
@@ -101,7 +102,8 @@ impl Pieces {
 
     /// The rows of outputs, of so many, whose gradient is transposed at a time.
     pub(crate) fn lines<T>(&self, g: &ConvGeometry, rows: usize) -> usize {
-        (GRADIENT_BYTES / size_of::<T>() / self.block / g.out_w).clamp(1, rows)
+        let most = (GRADIENT_BYTES / size_of::<T>() / self.block / g.out_w).clamp(1, rows);
+        rows.div_ceil(rows.div_ceil(most))
     }
 
     /// The input channels and the output channels of an item, counted in all groups.
@@ -178,6 +180,8 @@ fn sum<T: Float>(
     let mut copied = Buffer::zeroed(if planes.in_place { 0 } else { together * copied_image });
     let mut turned = Buffer::zeroed(together * lines * g.out_w * pieces.block);
     let turned = turned.make_mut();
+    let merged = source.line == g.out_w * source.step;
+    let from_memory = size_of_val(source.x) + size_of_val(gy) >= LARGE && !source.far;
     // The last tile is filled up with the last tap.
     let taps = channels.len() * kernel;
     let mut offsets: Buffer<i64> = Buffer::unfilled(taps.next_multiple_of(pieces.height));
@@ -202,14 +206,36 @@ fn sum<T: Float>(
             let width = pieces.block.min(outputs.end - start);
             let block = width.next_multiple_of(full);
             for row in rows.clone().step_by(lines) {
+                // The rows of outputs that follow, of these channels, the next ones, or the next images.
+                let next = if row + lines < rows.end {
+                    (first, start, row + lines)
+                } else if start + width < outputs.end {
+                    (first, start + width, rows.start)
+                } else {
+                    (first + together, outputs.start, rows.start)
+                };
                 let lines = lines.min(rows.end - row);
                 let pixels = lines * g.out_w;
+                let (high, wide) = if merged { (1, pixels) } else { (lines, g.out_w) };
+                // Short rows would feel what asking costs.
+                let wanted = if from_memory && wide >= 32 {
+                    Wanted {
+                        x: ((next.0 - first) * image + next.2 * source.line) as isize - (row * source.line) as isize,
+                        taps: planes.in_place && source.step == 1,
+                        g: gy.as_ptr().wrapping_add((next.0 * g.out_channels + next.1) * out + next.2 * g.out_w),
+                        image: g.out_channels * out,
+                        line: g.out_w,
+                        channel: out,
+                        channels: pieces.block.min(outputs.end - next.1),
+                        every: 64 / size_of::<T>(),
+                    }
+                } else {
+                    Wanted::NONE
+                };
                 for (i, to) in turned.chunks_exact_mut(pixels * block).take(count).enumerate() {
                     let from = &gy[((first + i) * g.out_channels + start) * out + row * g.out_w..];
                     transpose(isa, (width, pixels), from, out, to, block);
                 }
-                let merged = source.line == g.out_w * source.step;
-                let (lines, columns) = if merged { (1, pixels) } else { (lines, g.out_w) };
                 assert!(sums.len() >= offsets.len() * block, "there is a sum for each tap and channel");
                 let tiles = Tiles {
                     x: x[(row - first_row) * source.line..].as_ptr(),
@@ -217,7 +243,8 @@ fn sum<T: Float>(
                     line: source.line,
                     step: source.step,
                     ahead: if source.far { AHEAD * source.line } else { 0 },
-                    size: (count, lines, columns),
+                    wanted,
+                    size: (count, high, wide),
                     g: turned.as_ptr(),
                     g_image: pixels * block,
                     g_line: g.out_w * block,
@@ -267,6 +294,31 @@ fn add_up<T: Float>(isa: Isa, g: &ConvGeometry, pieces: &Pieces, partial: &mut [
     });
 }
 
+/// What is read after some pixels: tiles ask for it while they compute, as memory is slow to answer and the processor foresees no
+/// lines of many channels.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<T> {
+    /// Elements from the taps to the same taps of what is read next.
+    x: isize,
+    /// Whether taps are asked for.
+    taps: bool,
+    /// The gradient that is transposed next, and the distances of its images, rows and channels.
+    g: *const T,
+    image: usize,
+    line: usize,
+    channel: usize,
+    /// How many channels of it are asked for.
+    channels: usize,
+    /// After how many pixels a line of each channel and tap is asked for; 0 if none is.
+    every: usize,
+}
+
+impl<T> Wanted<T> {
+    /// Nothing.
+    pub(crate) const NONE: Self =
+        Wanted { x: 0, taps: false, g: std::ptr::null(), image: 0, line: 0, channel: 0, channels: 0, every: 0 };
+}
+
 /// All taps, for some images or some rows of one.
 pub(crate) struct Tiles<'a, T> {
     /// The operand that is broadcast.
@@ -277,6 +329,8 @@ pub(crate) struct Tiles<'a, T> {
     pub(crate) step: usize,
     /// Elements ahead of a row of x that one is asked for, if any.
     pub(crate) ahead: usize,
+    /// What is read after this.
+    pub(crate) wanted: Wanted<T>,
     /// Images, rows, columns.
     pub(crate) size: (usize, usize, usize),
     /// The operand with a block of channels for each pixel.
@@ -341,9 +395,12 @@ unsafe fn tiles<S: Simd, const VB: usize>(s: &Tiles<'_, S::T>) {
 
 #[inline(always)]
 unsafe fn tiles_of<S: Simd, const TB: usize, const VB: usize>(s: &Tiles<'_, S::T>) {
-    for (i, taps) in s.taps.as_chunks::<TB>().0.iter().enumerate() {
+    let (tiles, _) = s.taps.as_chunks::<TB>();
+    // Each tile asks for its part of the channels.
+    let part = |i: usize| i * s.wanted.channels / tiles.len();
+    for (i, taps) in tiles.iter().enumerate() {
         // SAFETY: the caller's promise.
-        unsafe { tile::<S, TB, VB>(s, taps, s.sums.add(i * TB * VB * S::N)) };
+        unsafe { tile::<S, TB, VB>(s, taps, part(i)..part(i + 1), s.sums.add(i * TB * VB * S::N)) };
     }
 }
 
@@ -357,11 +414,46 @@ fn ask<T>(x: *const T, len: usize, taps: &[i64]) {
     }
 }
 
+/// Adds so many pixels of a row to the sums.
+// Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
+#[allow(clippy::needless_range_loop)]
+#[inline(always)]
+unsafe fn pixels<S: Simd, const TB: usize, const VB: usize>(
+    s: &Tiles<'_, S::T>,
+    taps: &[i64; TB],
+    (mut x, mut g): (*const S::T, *const S::T),
+    count: usize,
+    acc: &mut [[S::V; VB]; TB],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for _ in 0..count {
+            let mut b = [S::zero(); VB];
+            for v in 0..VB {
+                b[v] = S::load(g.add(v * S::N));
+            }
+            for t in 0..TB {
+                let a = S::splat(*x.offset(taps[t] as isize));
+                for v in 0..VB {
+                    acc[t][v] = S::fma(a, b[v], acc[t][v]);
+                }
+            }
+            g = g.wrapping_add(s.g_step);
+            x = x.wrapping_add(s.step);
+        }
+    }
+}
+
 /// TB taps of VB vectors of channels.
 // Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
 #[allow(clippy::needless_range_loop)]
 #[inline(always)]
-unsafe fn tile<S: Simd, const TB: usize, const VB: usize>(s: &Tiles<'_, S::T>, taps: &[i64; TB], sums: *mut S::T) {
+unsafe fn tile<S: Simd, const TB: usize, const VB: usize>(
+    s: &Tiles<'_, S::T>,
+    taps: &[i64; TB],
+    channels: Range<usize>,
+    sums: *mut S::T,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut acc = [[S::zero(); VB]; TB];
@@ -370,26 +462,38 @@ unsafe fn tile<S: Simd, const TB: usize, const VB: usize>(s: &Tiles<'_, S::T>, t
                 acc[t][v] = S::load(sums.add((t * VB + v) * S::N));
             }
         }
-        for image in 0..s.size.0 {
-            for row in 0..s.size.1 {
-                let mut x = s.x.add(image * s.image + row * s.line);
-                let mut g = s.g.add(image * s.g_image + row * s.g_line);
-                if s.ahead > 0 {
-                    ask(x.wrapping_add(s.ahead), s.size.2 * s.step, taps);
+        let starts = |image: usize, row: usize| {
+            (s.x.add(image * s.image + row * s.line), s.g.add(image * s.g_image + row * s.g_line))
+        };
+        // Rows that ask for nothing have a loop of their own: short ones would feel what the other needs.
+        if s.wanted.every == 0 {
+            for image in 0..s.size.0 {
+                for row in 0..s.size.1 {
+                    let (x, g) = starts(image, row);
+                    if s.ahead > 0 {
+                        ask(x.wrapping_add(s.ahead), s.size.2 * s.step, taps);
+                    }
+                    pixels::<S, TB, VB>(s, taps, (x, g), s.size.2, &mut acc);
                 }
-                for _ in 0..s.size.2 {
-                    let mut b = [S::zero(); VB];
-                    for v in 0..VB {
-                        b[v] = S::load(g.add(v * S::N));
-                    }
-                    for t in 0..TB {
-                        let a = S::splat(*x.offset(taps[t] as isize));
-                        for v in 0..VB {
-                            acc[t][v] = S::fma(a, b[v], acc[t][v]);
+            }
+        } else {
+            for image in 0..s.size.0 {
+                for row in 0..s.size.1 {
+                    let (x, g) = starts(image, row);
+                    let wanted = s.wanted.g.wrapping_add(image * s.wanted.image + row * s.wanted.line);
+                    for done in (0..s.size.2).step_by(s.wanted.every) {
+                        let x = x.add(done * s.step);
+                        if s.wanted.taps {
+                            for t in 0..TB {
+                                prefetch(x.wrapping_offset(s.wanted.x + taps[t] as isize), 0);
+                            }
                         }
+                        for channel in channels.clone() {
+                            prefetch(wanted, done + channel * s.wanted.channel);
+                        }
+                        let count = s.wanted.every.min(s.size.2 - done);
+                        pixels::<S, TB, VB>(s, taps, (x, g.add(done * s.g_step)), count, &mut acc);
                     }
-                    g = g.wrapping_add(s.g_step);
-                    x = x.wrapping_add(s.step);
                 }
             }
         }

@@ -9,7 +9,7 @@
 use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
 use crate::conv_parts::lanes;
-use crate::conv_weight_channels::{ITEM_WORK, ITEMS, Tiles, height};
+use crate::conv_weight_channels::{ITEM_WORK, ITEMS, Tiles, Wanted, height};
 use crate::element::Float;
 use crate::isa::{self, Isa};
 use crate::par::{self, Shared};
@@ -153,6 +153,7 @@ fn sum<T: Float>(
                 line: g.out_w,
                 step: 1,
                 ahead: 0,
+                wanted: Wanted::NONE,
                 size: (count, rows.len(), columns.len()),
                 g: turned[(((rows.start - lines.start) * pitch + down) * g.in_w + column) * block..].as_ptr(),
                 g_image: turned_image,
