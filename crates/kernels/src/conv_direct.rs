@@ -6,7 +6,8 @@
 //! (`conv_parts`).
 //!
 //! The tricks: weights are packed once per call, so that a tile reads them in order. Small images go through the tiles several at
-//! a time, so that there are enough vectors for a tile and large weights are read once for all of them.
+//! a time, so that there are enough vectors for a tile and large weights are read once for all of them; large ones that are read where
+//! they lie some rows at a time, so that these stay in the cache for all blocks of output channels. Tiles ask for what follows.
 
 use crate::buffer::Buffer;
 use crate::conv::{ConvGeometry, Epilogue};
@@ -24,6 +25,8 @@ const FEW: usize = 6;
 /// Vectors that large weights are worth being read for, and how many bytes are large.
 const MANY: usize = 48;
 const HEAVY: usize = 256 << 10;
+/// Bytes of images that come from memory.
+const FAR: usize = 12 << 20;
 /// Bytes of planes that are made at once.
 const PLANE_BYTES: usize = 512 << 10;
 
@@ -206,6 +209,25 @@ impl<T: Float> Plan<'_, T> {
         wanted.min(room).min(self.batch.div_ceil(par::num_threads())).max(1)
     }
 
+    /// In how many shares of their rows large images are computed, so that one stays in the second-level cache while the next one comes:
+    /// those that are read where they lie, with one element of the kernel.
+    fn streams(&self) -> usize {
+        let [part] = &self.parts[..] else { return 1 };
+        let bytes = self.images().0 * size_of::<T>();
+        let cache = if self.isa == Isa::Avx512 { 1 << 20 } else { 1 << 19 };
+        let weights = self.groups * self.rows * self.inner * size_of::<T>();
+        let one = self.planes.in_place && part.elements.len() == 1;
+        if !one || self.batch < 2 || 2 * bytes <= cache || self.batch * bytes < FAR || weights > HEAVY {
+            return 1;
+        }
+        let (height, least) = (self.out_plane / self.out_width, (4 * bytes).div_ceil(cache));
+        // About as many; the rows of some fill vectors.
+        let vectors = |rows: usize| (rows * self.out_width).div_ceil(lanes::<T>(self.isa));
+        let all = |shares: usize| (0..shares).map(|i| vectors((i + 1) * height / shares - i * height / shares)).sum();
+        let near = (least - least / 4).min(height)..=(least + least / 4).min(height);
+        near.min_by_key(|&shares| -> usize { all(shares) }).unwrap_or(1)
+    }
+
     /// Computes all outputs into `y`.
     fn run(mut self, w: &[T], strides: &WeightStrides, y: &mut [T]) {
         let channel = self.planes.channel();
@@ -229,6 +251,7 @@ impl<T: Float> Plan<'_, T> {
         // A few rows of results at a time, where there are fewer blocks than threads: each result is a sum by itself.
         let units = self.batch.div_ceil(together) * self.groups * (self.blocks.len() - 1);
         let shares = par::threads_worth(self.work.saturating_mul(self.batch), par::num_threads()).div_ceil(units);
+        let shares = shares.max(self.streams());
         if shares > 1 {
             self.parts.iter_mut().for_each(|p| p.divide::<T>(self.isa, self.planes.pitch, self.direct, shares));
         }
@@ -303,7 +326,7 @@ impl<T: Float> Plan<'_, T> {
         let bands = || self.parts.iter().flat_map(|p| &p.bands).map(|b| &b.tiling);
         let overrun = bands().map(|t| t.overrun).max().unwrap_or(0);
         let scratch_len = bands().map(|t| t.scratch_len()).max().unwrap_or(0) * MAX_ROWS * together;
-        let units = splits * shares;
+        let (units, streams) = (splits * shares, splits == 1 && self.streams() > 1);
         par::for_each_range(bunches * units, self.work.saturating_mul(together) / units, |range| {
             let mut copied = Buffer::zeroed(if self.planes.in_place { 0 } else { together * planes + overrun });
             let copied = copied.make_mut();
@@ -338,6 +361,14 @@ impl<T: Float> Plan<'_, T> {
                 let read = self.planes.rows.residues.len() == self.planes.rows.stride;
                 let source = &self.source[after * image..][..if read { coming * image } else { 0 }];
                 let mut next = Next::new(self.isa, source, results, sweeps);
+                // Or the next share of the rows, of these images or of the next ones.
+                let behind = (streams && unit + 1 < range.end).then(|| {
+                    let row = |share: usize| self.parts[0].share(share, shares).start as isize;
+                    let images = if share + 1 == shares { together as isize } else { 0 };
+                    let rows = row((share + 1) % shares) - row(share);
+                    let of = |image: usize, pitch: usize| images * image as isize + rows * pitch as isize;
+                    (of(image, self.planes.pitch), of(out, self.out_width))
+                });
                 for part in &self.parts {
                     for b in mine.clone() {
                         let (group, rows) = self.rows_of(b);
@@ -345,7 +376,13 @@ impl<T: Float> Plan<'_, T> {
                         let w = &packed[part.weights + channel * part.taps.len()..][..rows.len() * part.taps.len()];
                         for band in part.bands.iter().filter(|b| b.share == share) {
                             let vectors = images * band.tiling.vectors;
-                            let ahead = next.share(self.isa, rows.len(), vectors, self.inner * band.elements.len());
+                            let ahead = match behind {
+                                Some((x, y)) => {
+                                    let sweeps = self.blocks.len() - 1;
+                                    Ahead::Behind { x, y, sweep: b % sweeps, sweeps }
+                                }
+                                None => next.share(self.isa, rows.len(), vectors, self.inner * band.elements.len()),
+                            };
                             let block = Block { channel, rows: rows.len(), images, together, ahead };
                             // SAFETY: the unit alone writes these channels of these images, which are inside of y.
                             unsafe {

@@ -188,7 +188,7 @@ impl Part {
     }
 
     /// The rows of one of some shares.
-    fn share(&self, share: usize, shares: usize) -> Range<usize> {
+    pub(crate) fn share(&self, share: usize, shares: usize) -> Range<usize> {
         share * self.rows / shares..(share + 1) * self.rows / shares
     }
 

@@ -208,6 +208,15 @@ fn products_of_panels_agree_with_the_twin_on_each_set() {
 }
 
 #[test]
+fn shares_of_large_images_agree_with_the_twin_on_each_set() {
+    // Images that are computed some rows at a time, from 12 MiB on: forward, by input, and with groups.
+    for (input, out, groups) in [([5, 40, 130, 129], 3, 1), ([5, 3, 130, 129], 40, 1), ([4, 46, 67, 260], 6, 2)] {
+        let g = geometry(input, out, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), groups);
+        isa::available().iter().for_each(|&isa| compare::<f32>(&g, Way::Tiled, isa));
+    }
+}
+
+#[test]
 fn vectors_of_channels_of_large_images_agree_with_the_twin() {
     let unpadded = (0, 0, 0, 0);
     for g in [

@@ -103,18 +103,19 @@ pub(crate) fn tap_cost(isa: Isa, rows: usize, vectors: usize) -> usize {
     vectors / width * tile(width) + rest / pairs * tile(pairs) + rest % pairs * tile(1)
 }
 
-/// Memory that is wanted soon, so many elements from `from` on: tiles ask for it while they compute, `step` elements further at each
-/// tap.
+/// Memory that is wanted soon: tiles ask for it while they compute.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ahead<T> {
-    from: *const T,
-    len: usize,
-    step: usize,
+pub(crate) enum Ahead<T> {
+    /// So many elements from `from` on, `step` elements further at each tap.
+    Stretch { from: *const T, len: usize, step: usize },
+    /// What lies so many elements behind the input and the result of these vectors. Each of so many sweeps over the same input asks for
+    /// some of its lines.
+    Behind { x: isize, y: isize, sweep: usize, sweeps: usize },
 }
 
 impl<T> Ahead<T> {
     /// Nothing.
-    pub(crate) const NONE: Self = Ahead { from: std::ptr::null(), len: 0, step: 0 };
+    pub(crate) const NONE: Self = Ahead::Stretch { from: std::ptr::null(), len: 0, step: 0 };
 }
 
 /// What is read and written after what is at hand, for the sweeps until then to ask for: memory is slow to answer, and the lines of
@@ -145,7 +146,7 @@ impl<'a, T> Next<'a, T> {
         };
         let tiles = vectors.div_ceil(most_vectors(if isa == Isa::Avx512 { 32 } else { 16 }, rows));
         // Lines that there are not enough taps for are left to the processor.
-        Ahead { from, len, step: len.div_ceil((tiles * taps).max(1)).min(64 / size_of::<T>()) }
+        Ahead::Stretch { from, len, step: len.div_ceil((tiles * taps).max(1)).min(64 / size_of::<T>()) }
     }
 }
 
@@ -276,6 +277,29 @@ unsafe fn tiles<S: Simd, const KB: usize, const VB: usize>(s: &Sweep<S::T>, mut 
     v
 }
 
+/// Adds the products of one tap to the sums.
+#[inline(always)]
+unsafe fn products<S: Simd, const KB: usize, const VB: usize>(
+    x: &[*const S::T; VB],
+    tap: isize,
+    w: *const S::T,
+    acc: &mut [[S::V; VB]; KB],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut b = [S::zero(); VB];
+        for i in 0..VB {
+            b[i] = S::load(x[i].offset(tap));
+        }
+        for k in 0..KB {
+            let a = S::splat(*w.add(k));
+            for i in 0..VB {
+                acc[k][i] = S::fma(a, b[i], acc[k][i]);
+            }
+        }
+    }
+}
+
 /// One broadcast tile, vectors `v..v + VB`.
 #[inline(always)]
 unsafe fn tile<S: Simd, const KB: usize, const VB: usize>(s: &Sweep<S::T>, v: usize) {
@@ -304,25 +328,36 @@ unsafe fn tile<S: Simd, const KB: usize, const VB: usize>(s: &Sweep<S::T>, v: us
             }
         }
         let mut w = s.w;
-        // Once all was asked for, what is in the first-level cache anyway: that costs nothing.
-        let asked = v / VB * s.tap_count * s.ahead.step;
-        let (mut ahead, step) =
-            if asked < s.ahead.len { (s.ahead.from.wrapping_add(asked), s.ahead.step) } else { (x[0], 0) };
-        for t in 0..s.tap_count {
-            let tap = *s.taps.add(t) as isize;
-            prefetch(ahead, 0);
-            ahead = ahead.wrapping_add(step);
-            let mut b = [S::zero(); VB];
-            for i in 0..VB {
-                b[i] = S::load(x[i].offset(tap));
-            }
-            for k in 0..KB {
-                let a = S::splat(*w.add(k));
-                for i in 0..VB {
-                    acc[k][i] = S::fma(a, b[i], acc[k][i]);
+        match s.ahead {
+            Ahead::Stretch { from, len, step } => {
+                // Once all was asked for, what is in the first-level cache anyway: that costs nothing.
+                let asked = v / VB * s.tap_count * step;
+                let (mut ahead, step) = if asked < len { (from.wrapping_add(asked), step) } else { (x[0], 0) };
+                for t in 0..s.tap_count {
+                    prefetch(ahead, 0);
+                    ahead = ahead.wrapping_add(step);
+                    products::<S, KB, VB>(&x, *s.taps.add(t) as isize, w, &mut acc);
+                    w = w.add(KB);
                 }
             }
-            w = w.add(KB);
+            Ahead::Behind { x: x_behind, y: y_behind, sweep, sweeps } => {
+                let line = 64 / size_of::<S::T>();
+                for k in 0..KB {
+                    for i in (0..VB).step_by(line.div_ceil(S::N)) {
+                        prefetch(y[i].wrapping_add(k * s.row).wrapping_offset(y_behind).cast_const(), 0);
+                    }
+                }
+                let lines = (VB * S::N).div_ceil(line);
+                let lines = sweep * lines / sweeps..(sweep + 1) * lines / sweeps;
+                for t in 0..s.tap_count {
+                    let tap = *s.taps.add(t) as isize;
+                    for i in lines.clone() {
+                        prefetch(x[0].wrapping_offset(x_behind + tap), i * line);
+                    }
+                    products::<S, KB, VB>(&x, tap, w, &mut acc);
+                    w = w.add(KB);
+                }
+            }
         }
         if s.relu {
             for k in 0..KB {
