@@ -1,8 +1,8 @@
 //! Two-dimensional convolution of a batch of images `[N, C, H, W]` with `[K, C / groups, R, S]`, and its two adjoints.
 //!
 //! The plain loop: `y[n, k, i, j] = bias[k] + sum over c, r, s of w[k, c, r, s] * x[n, c, i*stride + r*dilation - padding, ..]`,
-//! where what lies outside of the image is zero. With `L = <conv2d(x, w), gy>`, [`conv2d_input`] is the derivative of L by x,
-//! [`conv2d_weight`] the one by w and [`conv2d_bias`] the one by the bias.
+//! where what lies outside of the image is zero. With `L = <conv2d(x, w), gy>`, [`conv2d_input`] is the derivative of L by x
+//! and [`conv2d_weight`] the one by w; the one by the bias is the sum of `gy` over images and pixels ([`crate::reduce::sum`]).
 //!
 //! The tricks: no patch matrix is built. The lanes of a vector are pixels, and a tap of the kernel is an offset into a copy of
 //! one image with its padding; strides split that copy into one plane for each residue, so that every tap reads
@@ -22,7 +22,6 @@
 use crate::conv_positions::Positions;
 use crate::element::{Float, compiled_here};
 use crate::isa::{self, Isa};
-use crate::par;
 use crate::winograd::Pass;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -310,7 +309,6 @@ compiled_here! {
         fn conv2d(geometry: &ConvGeometry, x: &[Self], w: &[Self], epilogue: Epilogue<Self>, y: &mut [Self]) = conv2d_of;
         fn conv2d_input(geometry: &ConvGeometry, w: &[Self], gy: &[Self], gx: &mut [Self]) = conv2d_input_of;
         fn conv2d_weight(geometry: &ConvGeometry, x: &[Self], gy: &[Self], gw: &mut [Self]) = conv2d_weight_of;
-        fn conv2d_bias(geometry: &ConvGeometry, gy: &[Self], gb: &mut [Self]) = conv2d_bias_of;
     }
 }
 
@@ -432,52 +430,6 @@ fn weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T], way: Way,
         // What only single precision has is not reached by other types.
         _ => conv_weight::conv2d_weight(isa, g, x, gy, gw),
     }
-}
-
-/// Writes the gradient by the bias, the sum of `gy` over images and pixels, to `gb` `[K]`.
-///
-/// # Panics
-/// The geometry is inconsistent or a slice does not have its size.
-pub fn conv2d_bias<T: Float>(geometry: &ConvGeometry, gy: &[T], gb: &mut [T]) {
-    <T as ConvKernels>::conv2d_bias(geometry, gy, gb);
-}
-
-fn conv2d_bias_of<T: Float>(geometry: &ConvGeometry, gy: &[T], gb: &mut [T]) {
-    let g = geometry;
-    assert!(g.sizes().is_some_and(|s| s.2 == gy.len()), "conv2d_bias: the gradient has the size of the output");
-    assert_eq!(gb.len(), g.out_channels, "conv2d_bias: a sum for each output channel");
-    let plane = g.out_h * g.out_w;
-    par::for_each_chunk(gb, 1, g.batch.saturating_mul(plane), |k, gb| {
-        gb[0] = isa::dispatch::<T, _>(
-            #[inline(always)]
-            || {
-                let planes = (0..g.batch).map(|n| &gy[(n * g.out_channels + k) * plane..][..plane]);
-                planes.fold(T::ZERO, |sum, plane| sum + lane_sum(plane))
-            },
-        );
-    });
-}
-
-/// The sum of a plane in 16 interleaved partial sums.
-#[inline(always)]
-fn lane_sum<T: Float>(x: &[T]) -> T {
-    let mut sums = [T::ZERO; 16];
-    let chunks = x.chunks_exact(16);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for i in 0..16 {
-            sums[i] = sums[i] + chunk[i];
-        }
-    }
-    for (s, &v) in sums.iter_mut().zip(rest) {
-        *s = *s + v;
-    }
-    for n in [8, 4, 2, 1] {
-        for i in 0..n {
-            sums[i] = sums[i] + sums[i + n];
-        }
-    }
-    sums[0]
 }
 
 #[cfg(test)]

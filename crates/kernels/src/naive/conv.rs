@@ -52,10 +52,3 @@ pub fn conv2d_weight<T: Float>(g: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]
     gw.fill(T::ZERO);
     products(g, |a, b, c| gw[b] = gw[b] + gy[c] * x[a]);
 }
-
-/// The twin of [`crate::conv::conv2d_bias`].
-pub fn conv2d_bias<T: Float>(g: &ConvGeometry, gy: &[T], gb: &mut [T]) {
-    gb.fill(T::ZERO);
-    let plane = g.out_h * g.out_w;
-    gy.iter().enumerate().for_each(|(i, &v)| gb[i / plane % g.out_channels] = gb[i / plane % g.out_channels] + v);
-}
