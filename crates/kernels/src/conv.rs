@@ -117,7 +117,7 @@ impl ConvGeometry {
             return None;
         }
         let size = |sides: [usize; 4]| {
-            if sides.iter().fold(0, |all, side| all | side) < 1 << 14 {
+            if sides.iter().fold(0, |all, side| all | side) < 1 << (usize::BITS / 4 - 2) {
                 return Some(sides.iter().product());
             }
             // No product of some of the sides may overflow either, even if another side is zero.

@@ -209,6 +209,12 @@ impl<T: Float> Plan<'_, T> {
         wanted.min(room).min(self.batch.div_ceil(par::num_threads())).max(1)
     }
 
+    /// The most shares of the rows, each of which holds a vector where images are read where they lie: nothing may be read behind them.
+    fn most_shares(&self) -> usize {
+        let least = if self.planes.in_place { lanes::<T>(self.isa).div_ceil(self.out_width) } else { 1 };
+        (self.out_plane / self.out_width / least).max(1)
+    }
+
     /// In how many shares of their rows large images are computed, so that one stays in the second-level cache while the next one comes:
     /// those that are read where they lie, with one element of the kernel.
     fn streams(&self) -> usize {
@@ -220,12 +226,15 @@ impl<T: Float> Plan<'_, T> {
         if !one || self.batch < 2 || 2 * bytes <= cache || self.batch * bytes < FAR || weights > HEAVY {
             return 1;
         }
-        let (height, least) = (self.out_plane / self.out_width, (4 * bytes).div_ceil(cache));
+        let (height, wanted, most) = (self.out_plane / self.out_width, (4 * bytes).div_ceil(cache), self.most_shares());
         // About as many; the rows of some fill vectors.
         let vectors = |rows: usize| (rows * self.out_width).div_ceil(lanes::<T>(self.isa));
-        let all = |shares: usize| (0..shares).map(|i| vectors((i + 1) * height / shares - i * height / shares)).sum();
-        let near = (least - least / 4).min(height)..=(least + least / 4).min(height);
-        near.min_by_key(|&shares| -> usize { all(shares) }).unwrap_or(1)
+        let all = |shares: usize| {
+            let (rows, longer) = (height / shares, height % shares);
+            longer * vectors(rows + 1) + (shares - longer) * vectors(rows)
+        };
+        let near = (wanted - wanted / 4).min(most)..=(wanted + wanted / 4).min(most);
+        near.min_by_key(|&shares| all(shares)).unwrap_or(1)
     }
 
     /// Computes all outputs into `y`.
@@ -251,7 +260,8 @@ impl<T: Float> Plan<'_, T> {
         // A few rows of results at a time, where there are fewer blocks than threads: each result is a sum by itself.
         let units = self.batch.div_ceil(together) * self.groups * (self.blocks.len() - 1);
         let shares = par::threads_worth(self.work.saturating_mul(self.batch), par::num_threads()).div_ceil(units);
-        let shares = shares.max(self.streams());
+        let streams = self.streams();
+        let shares = shares.max(streams).min(self.most_shares());
         if shares > 1 {
             self.parts.iter_mut().for_each(|p| p.divide::<T>(self.isa, self.planes.pitch, self.direct, shares));
         }
@@ -261,7 +271,7 @@ impl<T: Float> Plan<'_, T> {
             let to = if tiling.scratch.is_some() { MAX_ROWS * tiling.scratch_len() } else { out };
             tiling.place(together, planes, to);
         }
-        self.sweep(&packed, together, shares, y);
+        self.sweep(&packed, together, (shares, streams > 1), y);
     }
 
     /// The rows of block `b` of all blocks: the group and the rows in it.
@@ -314,19 +324,22 @@ impl<T: Float> Plan<'_, T> {
         });
     }
 
-    /// Runs the tiles, over images and, if these are few, over blocks of output channels and shares of the rows of results.
-    fn sweep(&self, packed: &[T], together: usize, shares: usize, y: &mut [T]) {
+    /// Runs the tiles, over images and, if these are few, over blocks of output channels and shares of the rows of results; if they
+    /// stream, over shares anyway.
+    fn sweep(&self, packed: &[T], together: usize, (shares, streams): (usize, bool), y: &mut [T]) {
         let blocks = self.groups * (self.blocks.len() - 1);
         let (image, planes, out) = self.images();
         let (bunches, wanted) = (self.batch.div_ceil(together), 2 * par::num_threads());
-        let splits = if bunches >= wanted { 1 } else { wanted.div_ceil(bunches).min(blocks) };
+        let enough = bunches >= wanted || streams && bunches * shares >= wanted;
+        let splits = if enough { 1 } else { wanted.div_ceil(bunches).min(blocks) };
         assert_eq!(y.len(), self.batch * out, "the result has its size");
         assert_eq!(self.source.len(), self.batch * image, "the source has its size");
         let y = Shared(y.as_mut_ptr());
         let bands = || self.parts.iter().flat_map(|p| &p.bands).map(|b| &b.tiling);
         let overrun = bands().map(|t| t.overrun).max().unwrap_or(0);
+        assert!(overrun == 0 || !self.planes.in_place, "nothing is read behind images in their place");
         let scratch_len = bands().map(|t| t.scratch_len()).max().unwrap_or(0) * MAX_ROWS * together;
-        let (units, streams) = (splits * shares, splits == 1 && self.streams() > 1);
+        let (units, streams) = (splits * shares, splits == 1 && streams);
         par::for_each_range(bunches * units, self.work.saturating_mul(together) / units, |range| {
             let mut copied = Buffer::zeroed(if self.planes.in_place { 0 } else { together * planes + overrun });
             let copied = copied.make_mut();

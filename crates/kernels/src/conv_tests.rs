@@ -206,8 +206,11 @@ fn products_of_panels_agree_with_the_twin_on_each_set() {
 
 #[test]
 fn shares_of_large_images_agree_with_the_twin_on_each_set() {
-    // Images that are computed some rows at a time, from 12 MiB on: forward, by input, and with groups.
-    for (input, out, groups) in [([5, 40, 130, 129], 3, 1), ([5, 3, 130, 129], 40, 1), ([4, 46, 67, 260], 6, 2)] {
+    // Images that are computed some rows at a time, from 12 MiB on: forward, by input, with groups, and with rows that are shorter than
+    // a vector.
+    for (input, out, groups) in
+        [([5, 40, 130, 129], 3, 1), ([5, 3, 130, 129], 40, 1), ([4, 46, 67, 260], 6, 2), ([21, 6150, 5, 5], 2, 1)]
+    {
         let g = geometry(input, out, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), groups);
         isa::available().iter().for_each(|&isa| compare::<f32>(&g, Way::Tiled, isa));
     }
@@ -496,6 +499,8 @@ fn results_do_not_depend_on_the_number_of_threads() {
         geometry([1, 64, 23, 48], 6, (3, 3), (3, 3), (1, 1, 1, 1), (1, 1), 1),
         geometry([1, 6, 63, 60], 6, (2, 2), (1, 1), (0, 0, 0, 0), (1, 1), 1),
         geometry([1, 16, 31, 48], 6, (3, 3), (1, 1), (1, 1, 1, 1), (2, 1), 1),
+        // Some rows of large images at a time.
+        geometry([3, 40, 170, 160], 6, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), 1),
     ] {
         par::set_num_threads(1);
         let alone = bits(&g);

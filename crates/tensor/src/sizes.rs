@@ -77,13 +77,15 @@ impl Sizes {
     #[inline]
     pub(crate) fn small_product(&self) -> Option<usize> {
         match *self {
-            Sizes::Short { len, list: [a, b, c, d] } if (a | b | c | d) < 1 << 14 => Some(match len {
-                0 => 1,
-                1 => a,
-                2 => a * b,
-                3 => a * b * c,
-                _ => a * b * c * d,
-            }),
+            Sizes::Short { len, list: [a, b, c, d] } if (a | b | c | d) < 1 << (usize::BITS / 4 - 2) => {
+                Some(match len {
+                    0 => 1,
+                    1 => a,
+                    2 => a * b,
+                    3 => a * b * c,
+                    _ => a * b * c * d,
+                })
+            }
             _ => None,
         }
     }
