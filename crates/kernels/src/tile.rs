@@ -129,11 +129,14 @@ pub(crate) struct Next<'a, T> {
 }
 
 impl<'a, T> Next<'a, T> {
-    /// `x` and some results, in so many sweeps; nothing if they do not fit into the second-level cache beside what is at hand.
+    /// `x` and some results, in so many sweeps, or `x` alone; nothing if it does not fit into the second-level cache beside what is at
+    /// hand.
     pub(crate) fn new(isa: Isa, x: &'a [T], (y, results): (*const T, usize), sweeps: usize) -> Self {
         let cache = if isa == Isa::Avx512 { 1 << 20 } else { 1 << 19 };
-        let all = x.len() + results;
-        Next { x, y, share: if 2 * all * size_of::<T>() <= cache { all.div_ceil(sweeps.max(1)) } else { 0 }, asked: 0 }
+        let fits = |elements: usize| 2 * elements * size_of::<T>() <= cache;
+        // Results are written in longer stretches than images are read.
+        let all = if fits(x.len() + results) { x.len() + results } else { x.len() };
+        Next { x, y, share: if fits(all) { all.div_ceil(sweeps.max(1)) } else { 0 }, asked: 0 }
     }
 
     /// The share of the next sweep, which has so many rows, vectors and taps.
