@@ -224,7 +224,7 @@ pub enum ConvAlgorithm {
     /// Winograd's minimal filtering, F(4x4, 3x3) with a quarter of the multiplications or F(2x2, 5x5) with about a third, and an
     /// error of 1e-6 to 4e-6 of the largest result, more than that of the direct sum. Other kernels and strides, and 5x5 where it is
     /// faster, are put together from these and F(3x3, 4x4): 7x7 with about a third, also with stride 2, and 5x5 with stride 2 too,
-    /// with an error of up to 1e-5.
+    /// 3x3 with stride 2 with two thirds, with an error of up to 1e-5.
     Winograd,
 }
 

@@ -11,15 +11,18 @@
 //!
 //! Larger kernels are divided into blocks of 3x3, 4x4 or 5x5, strides into phases: both are more channels of a convolution with a
 //! small kernel and stride 1 (`tiles`). A kernel of 7x7 needs 16 multiplications for an output instead of 49, also with stride 2,
-//! one of 5x5 with stride 2 needs 9 instead of 25.
+//! one of 5x5 with stride 2 needs 9 instead of 25. Where no piece has as many elements as it could, there are no products at
+//! infinity: 25 are left of 36. A kernel of 3x3 with stride 2 needs 6.25 multiplications instead of 9, one of 4x4 as many instead
+//! of 16.
 //!
 //! The tricks: the lanes of a vector are channels in every step, so transforms need no shuffles and any width of image fits; the
 //! image is turned to channels-last and back by transposes in registers, which touch each pixel once. The 36 products
 //! are small matrix products of (tiles x channels) with (channels x outputs), whose left operand is read in place. Tiles are
-//! taken in groups whose transforms stay in the second-level cache. Distances between the 36 planes are odd
+//! taken in groups whose transforms stay in the second-level cache. Distances between the planes are odd
 //! numbers of cache lines, so that they do not fall into the same sets. With a dilation d an image is d x d interleaved ones: the
 //! pixels of a tile are d apart, and d tiles next to each other cover d times as many of them.
 
+mod cost;
 mod products;
 mod tiles;
 mod transform;
@@ -30,177 +33,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::buffer::Buffer;
 use crate::conv::{ConvGeometry, Epilogue};
-use crate::conv_channels::FEWEST;
 use crate::conv_parts::lanes;
 use crate::element::Float;
 use crate::isa::Isa;
 use crate::par::{self, Shared};
 use crate::transpose::{transpose, transpose_to};
 
+pub(crate) use cost::{Pass, fits, pays};
 pub(crate) use weight::conv2d_weight;
 
+use cost::cheapest;
 use products::Stretches;
-use tiles::{Group, Tiles, count};
+use tiles::{Group, Tiles};
 
 /// Inputs of a tile along one axis.
 const POINTS: usize = 6;
-/// Planes of a transformed tile.
-const PLANES: usize = POINTS * POINTS;
 /// Bytes of transformed inputs that are kept at hand.
 const NEAR: usize = 448 << 10;
 /// The most tiles of a group.
 const MOST_TILES: usize = 96;
 
-/// The largest kernel along one axis, and the largest stride: what is larger has more pieces than it is worth.
-const LARGEST: (usize, usize) = (12, 4);
 /// Input channels whose weights are turned together, so that whole lines are read.
 const TURNED: usize = 8;
 /// Bytes of transformed weights that are used at once, for a piece that is written.
 const ALONE: usize = 896 << 10;
-
-/// The most groups of channels, which are taken one after the other.
-const GROUPS: usize = 32;
-
-/// Whether the kernel, its steps and the margins are those of the algorithm, and it needs fewer multiplications.
-pub(crate) fn fits(g: &ConvGeometry) -> bool {
-    let axis = |kernel: usize, stride: usize, dilation: usize, padding: (usize, usize)| {
-        (stride..=LARGEST.0).contains(&kernel)
-            && stride <= LARGEST.1
-            && (stride == 1 || dilation == 1)
-            && padding.0.max(padding.1).div_ceil(dilation) < kernel
-    };
-    let (p, d) = (g.padding, g.dilation);
-    // No tile needs fewer than 2.25 multiplications for a result.
-    (g.kernel_h * g.kernel_w > 2 && g.groups <= GROUPS)
-        && axis(g.kernel_h, g.stride.0, d.0, (p.0, p.1))
-        && axis(g.kernel_w, g.stride.1, d.1, (p.2, p.3))
-        // A kernel that reaches far beyond the image would ask for much memory.
-        && d.0 <= g.in_h.min(g.out_h)
-        && d.1 <= g.in_w.min(g.out_w)
-        && (SMALL.iter()).any(|&small| pieces(g, small) * PLANES < g.kernel_h * g.kernel_w * (POINTS + 1 - small).pow(2))
-}
-
-/// What is computed of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pass {
-    Forward,
-    Input,
-    Weight,
-}
-
-/// Elements of a piece along one axis.
-const SMALL: [usize; 3] = [3, 4, 5];
-
-/// The pieces of a kernel, of which each has `small` elements along one axis.
-fn pieces(g: &ConvGeometry, small: usize) -> usize {
-    let axis = |kernel: usize, stride: usize| stride * kernel.div_ceil(stride).div_ceil(small);
-    axis(g.kernel_h, g.stride.0) * axis(g.kernel_w, g.stride.1)
-}
-
-/// The cheapest size of a piece along one axis, and what it costs in multiplications of the direct sum with vectors of `lanes`.
-fn cheapest(g: &ConvGeometry, pass: Pass, lanes: usize) -> (usize, f64) {
-    let longest = g.kernel_h.div_ceil(g.stride.0).max(g.kernel_w.div_ceil(g.stride.1));
-    let mut best = (0, f64::INFINITY);
-    // More elements than the kernel has are padding.
-    for small in SMALL.into_iter().filter(|&small| small == SMALL[0] || small <= longest) {
-        let cost = cost(g, pass, lanes, small);
-        if cost < best.1 {
-            best = (small, cost);
-        }
-    }
-    best
-}
-
-/// What pieces of `small` elements cost.
-fn cost(g: &ConvGeometry, pass: Pass, lanes: usize, small: usize) -> f64 {
-    let (side, pieces) = (POINTS + 1 - small, pieces(g, small) as f64);
-    let (c, k) = (g.group_in() as f64, g.group_out() as f64);
-    let whole = |channels: usize| channels.next_multiple_of(lanes) as f64;
-    // Tiles cover the places of what is written, or of its gradient.
-    let places = |image: usize, result: usize, stride: usize, padding: usize| match pass {
-        Pass::Input => (image + padding).div_ceil(stride) - padding / stride,
-        Pass::Forward | Pass::Weight => result,
-    };
-    let down = count(places(g.in_h, g.out_h, g.stride.0, g.padding.0), g.dilation.0, side);
-    let right = count(places(g.in_w, g.out_w, g.stride.1, g.padding.2), g.dilation.1, side);
-    let tiles = (g.batch * down * right) as f64;
-    // The channels of what is written fill vectors. With pieces it is as if those of both sides did.
-    let (forward, input) = (c * whole(g.group_out()), k * whole(g.group_in()));
-    let padded = match pass {
-        Pass::Forward if pieces == 1.0 => forward,
-        Pass::Input if pieces == 1.0 => input,
-        Pass::Weight if pieces > 1.0 => SUMS * forward.max(input),
-        _ => forward.max(input),
-    };
-    let products = PLANES as f64 * tiles * pieces * padded;
-    // Going back the phases are pieces of what is written.
-    let phases = (g.stride.0 * g.stride.1) as f64;
-    let (of_inputs, of_outputs) = match pass {
-        Pass::Input => (phases, pieces / phases),
-        Pass::Forward => (pieces, 1.0),
-        Pass::Weight => (pieces, weight::shares(&Tiles::new(g, false, small, lanes), lanes).1 as f64),
-    };
-    let costs = &COSTS[small - SMALL[0]];
-    let transforms = costs.tile * tiles * (of_inputs * whole(g.group_in()) + of_outputs * whole(g.group_out()));
-    let far = lanes <= 8;
-    let tiles = || Tiles::new(g, pass == Pass::Input, small, lanes);
-    let weights = match pass {
-        Pass::Weight if far => costs.gradient_far,
-        Pass::Weight => costs.gradient,
-        _ if tiles().correlated(lanes).groups() == 1 => NEAR_WEIGHT,
-        _ if far => FAR_WEIGHT,
-        _ => WEIGHT,
-    };
-    products + transforms + weights * pieces * c * k
-}
-
-/// Whether the transforms of a geometry that [`fits`] cost less than what they save, by a count of multiplications.
-pub(crate) fn pays(g: &ConvGeometry, pass: Pass, isa: Isa) -> bool {
-    if isa == Isa::Portable {
-        return false;
-    }
-    let (input, output) = (g.in_h * g.in_w, g.out_h * g.out_w);
-    // Of the gradient by the input the direct sum skips what only meets zeros.
-    let pixels = if pass == Pass::Input { input.min(output) } else { output };
-    // Of some small images it leaves out the padding, at a lower speed (`conv_positions`).
-    let several = pass != Pass::Weight && g.batch >= FEWEST;
-    let seen = if several { SEEN * g.seen() as f64 } else { f64::INFINITY };
-    let one = ((g.kernel_h * g.kernel_w * pixels) as f64).min(seen);
-    let pairs = g.group_in() as f64 * g.group_out() as f64;
-    let direct = one * pairs * g.batch as f64;
-    // Small layers are not worth the search.
-    NEAR_WEIGHT * pairs < direct && cheapest(g, pass, lanes::<f32>(isa)).1 < direct
-}
-
-/// What transforms cost, in multiplications of the direct sum.
-struct Costs {
-    /// A tile there or back, for each channel.
-    tile: f64,
-    /// The gradients of the weights of a pair of channels with long vectors, and with AVX2.
-    gradient: f64,
-    gradient_far: f64,
-}
-
-/// Costs for pieces of 3x3, 4x4 and 5x5. Those of the first were fitted on Zen 4, and on Zen 3, where what is written spills
-/// from the second-level cache; those of the second to the times of 120 shapes with AVX2 on Zen 3; those of the last to the times of
-/// 22 shapes with AVX-512 and AVX2 on Emerald Rapids.
-const COSTS: [Costs; 3] = [
-    Costs { tile: 310.0, gradient: 380.0, gradient_far: 1000.0 },
-    Costs { tile: 350.0, gradient: 760.0, gradient_far: 1200.0 },
-    Costs { tile: 250.0, gradient: 760.0, gradient_far: 1600.0 },
-];
-
-/// What the weights of a pair of channels cost: where there is one group, where there are several, and with AVX2. Fitted to the times of
-/// 150 shapes on Zen 4 with AVX-512 and AVX2; the last is higher than that for Zen 3, whose second-level cache is smaller.
-const NEAR_WEIGHT: f64 = 200.0;
-const WEIGHT: f64 = 300.0;
-const FAR_WEIGHT: f64 = 600.0;
-
-/// What a product of the gradient by the weights costs more where there are pieces: their sums are larger, and tiles fewer.
-const SUMS: f64 = 1.6;
-
-/// What a product costs more where only those with the inside of an image are computed.
-const SEEN: f64 = 1.4;
 
 /// The distance between planes of `n` elements.
 fn pitch<T>(n: usize) -> usize {
@@ -266,7 +122,7 @@ impl<T: Float> Weights<'_, T> {
                 let (b, first) = (at / runs, at % runs * TURNED);
                 // SAFETY: the channels alone write their rows of the planes of their block.
                 unsafe {
-                    let to = to.get().add(b * PLANES * room.plane);
+                    let to = to.get().add(b * room.planes * room.plane);
                     self.transform(isa, t, elements, room, (b, first), kernels.make_mut(), to);
                 }
             }
@@ -307,7 +163,16 @@ impl<T: Float> Weights<'_, T> {
             // SAFETY: the caller's promise.
             unsafe {
                 let to = to.add(written * room.piece() + (piece * t.slot + first) * block);
-                let body = transform::Kernels { elements, from: kernels, taps, channels, to, plane: room.plane, block };
+                let body = transform::Kernels {
+                    elements,
+                    from: kernels,
+                    taps,
+                    channels,
+                    to,
+                    plane: room.plane,
+                    points: t.points(),
+                    block,
+                };
                 transform::run_kernels(isa, t, body);
             }
         }
@@ -319,14 +184,15 @@ struct Room {
     /// Outputs of a block, in whole vectors, and how many blocks there are in a buffer.
     block: usize,
     blocks: usize,
-    /// Between planes.
+    /// Planes, and their distance.
+    planes: usize,
     plane: usize,
 }
 
 impl Room {
     /// Between written pieces.
     fn piece(&self) -> usize {
-        self.blocks * PLANES * self.plane
+        self.blocks * self.planes * self.plane
     }
 
     fn buffer<T: Float>(&self, t: &Tiles) -> Buffer<T> {
@@ -342,7 +208,8 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, epilog
     let lanes = lanes::<T>(isa);
     let t = &t.correlated(lanes);
     // Each tile is computed by itself, so that threads may have as many blocks of outputs and groups as they need.
-    let work = (t.batch * t.down.tiles * t.right.tiles * PLANES * t.pieces().1).saturating_mul(2 * t.depth() * t.k);
+    let work =
+        (t.batch * t.down.tiles * t.right.tiles * t.products() * t.pieces().1).saturating_mul(2 * t.depth() * t.k);
     let parts = par::threads_worth(work, par::num_threads());
     let mut vectors = products::block(isa, t.k.div_ceil(lanes));
     if t.groups() == 1 {
@@ -352,13 +219,18 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, epilog
     // The weights of the only group are used once: they are transformed when they are, and stay near.
     let alone = t.groups() == 1;
     let block = lanes
-        * if alone { vectors.min((ALONE / (PLANES * size_of::<T>() * t.depth() * lanes)).max(1)) } else { vectors };
+        * if alone {
+            vectors.min((ALONE / (t.products() * size_of::<T>() * t.depth() * lanes)).max(1))
+        } else {
+            vectors
+        };
     let blocks = t.k.div_ceil(block);
-    let room = Room { block, blocks: if alone { 1 } else { blocks }, plane: pitch::<T>(t.depth() * block) };
+    let (planes, plane) = (t.products(), pitch::<T>(t.depth() * block));
+    let room = Room { block, blocks: if alone { 1 } else { blocks }, planes, plane };
     let elements = t.elements();
     let all = if alone { Buffer::unfilled(0) } else { weights.transformed(isa, t, &room, &elements) };
     let y = Shared(y.as_mut_ptr());
-    let work = (t.most().1 * PLANES * t.pieces().1).saturating_mul(2 * t.depth() * block);
+    let work = (t.most().1 * t.products() * t.pieces().1).saturating_mul(2 * t.depth() * block);
     // Blocks of outputs of the same group follow each other, so that one image of a few tiles is work for all threads.
     let odd = AtomicBool::new(false);
     par::for_each_range(t.groups() * blocks, work, |range| {
@@ -380,7 +252,7 @@ fn correlate<T: Float>(isa: Isa, t: &Tiles, x: &[T], weights: Weights<T>, epilog
                     }
                     &own[..]
                 }
-                None => &all[b * PLANES * room.plane..],
+                None => &all[b * room.planes * room.plane..],
             };
             let first = b * block;
             let outputs = block.min(t.k - first);
@@ -497,8 +369,8 @@ impl<T: Float> Scratch<T> {
             transformer: Transformer::new(isa, t),
             channels,
             block,
-            inputs: Buffer::unfilled(PLANES * inputs_plane),
-            products: Buffer::unfilled(PLANES * products_plane),
+            inputs: Buffer::unfilled(t.products() * inputs_plane),
+            products: Buffer::unfilled(t.products() * products_plane),
             inputs_plane,
             products_plane,
             bias: Buffer::zeroed(block),
@@ -547,6 +419,7 @@ impl<T: Float> Scratch<T> {
             right_plane: u_plane,
             to: self.products.make_mut().as_mut_ptr(),
             to_plane: self.products_plane,
+            planes: t.products(),
             rows: count,
             depth: t.depth(),
             block: self.block,

@@ -1,4 +1,4 @@
-//! The matrix products of the 36 planes.
+//! The matrix products of the planes of transformed tiles.
 //!
 //! The plain loop: `to[p][t][k] = sum over c of left[p][t][c] * right[p][c][k]`. The tricks: a tile of rows t and vectors of k stays in
 //! registers over the whole sum; elements of the left operand are broadcast straight from its rows, so neither
@@ -7,7 +7,6 @@
 // Loops over constant ranges unroll; iterators over arrays of vectors sometimes do not.
 #![allow(clippy::needless_range_loop)]
 
-use super::PLANES;
 use crate::element::Float;
 use crate::isa::{Isa, Simd, SimdBody, prefetch};
 
@@ -97,6 +96,7 @@ pub(super) struct Products<T> {
     /// `[plane][row][block]`.
     pub(super) to: *mut T,
     pub(super) to_plane: usize,
+    pub(super) planes: usize,
     /// A multiple of [`rows`].
     pub(super) rows: usize,
     pub(super) depth: usize,
@@ -125,8 +125,8 @@ impl<T: Float> Products<T> {
     unsafe fn planes<S: Simd<T = T>, const RB: usize>(&self) {
         assert!(self.rows.is_multiple_of(RB));
         let lines = self.ahead[0].lines() + self.ahead[1].lines();
-        let mut asked = Asked { left: self.ahead, at: 0, lines: lines.div_ceil((PLANES * self.rows / RB).max(1)) };
-        for p in 0..PLANES {
+        let mut asked = Asked { left: self.ahead, at: 0, lines: lines.div_ceil((self.planes * self.rows / RB).max(1)) };
+        for p in 0..self.planes {
             for row in (0..self.rows).step_by(RB) {
                 asked.step();
                 // SAFETY: the caller's promise.

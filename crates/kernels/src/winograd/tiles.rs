@@ -8,7 +8,7 @@
 use super::products::Stretches;
 use std::ops::Range;
 
-use super::{MOST_TILES, NEAR, PLANES, POINTS};
+use super::{MOST_TILES, NEAR, POINTS};
 use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
 
@@ -36,12 +36,16 @@ pub(super) struct Axis {
     pub(super) padding: usize,
     /// Pixels before the first that is written.
     lead: usize,
+    /// How many phases the first that is written comes after the first of the kernel.
+    turn: usize,
     /// Phases that are read and that are written, and blocks.
     pub(super) phases: (usize, usize),
     pub(super) blocks: usize,
     backward: bool,
     side: usize,
     pub(super) tiles: usize,
+    /// Points at which products are taken: infinity asks for the last element of a piece, which short ones have not.
+    pub(super) points: usize,
 }
 
 impl Axis {
@@ -56,6 +60,11 @@ impl Axis {
         let blocks = elements.div_ceil(small);
         // The first place of the gradient by the input that is in the image for some phase.
         let before = padding / stride;
+        // Phases before the image belong to the next place instead, unless a piece becomes longer by that.
+        let ahead = padding % stride;
+        let shorter = (kernel - ahead).div_ceil(stride) < elements;
+        let (turn, lead) = if shorter { (ahead, 0) } else { (0, ahead) };
+        let points = POINTS - usize::from(elements < small);
         let axis = if backward {
             Axis {
                 kernel,
@@ -63,15 +72,17 @@ impl Axis {
                 dilation,
                 input: result,
                 output: image,
-                places: (image + padding).div_ceil(stride) - before,
+                places: (image + lead).div_ceil(stride),
                 step: (1, stride),
-                padding: (elements - 1) * dilation - before,
-                lead: padding % stride,
+                padding: (elements - 1) * dilation - before - usize::from(turn > 0),
+                lead,
+                turn,
                 phases: (1, stride),
                 blocks,
                 backward,
                 side,
                 tiles: 0,
+                points,
             }
         } else {
             Axis {
@@ -84,11 +95,13 @@ impl Axis {
                 step: (stride, 1),
                 padding,
                 lead: 0,
+                turn: 0,
                 phases: (stride, 1),
                 blocks,
                 backward,
                 side,
                 tiles: 0,
+                points,
             }
         };
         Axis { tiles: count(axis.places, dilation, side), ..axis }
@@ -117,8 +130,9 @@ impl Axis {
     /// Element j of a piece in the kernel, if it has it.
     fn element(&self, phase: usize, block: usize, j: usize) -> Option<usize> {
         let (at, elements) = (block * self.small() + j, self.kernel.div_ceil(self.stride));
-        let last = elements.checked_sub(at + 1)?;
-        let element = phase + self.stride * if self.backward { last } else { at };
+        let (turned, next) = ((phase + self.turn) % self.stride, (phase + self.turn) / self.stride);
+        let last = (elements + next).checked_sub(at + 1 + usize::from(self.turn > 0))?;
+        let element = turned + self.stride * if self.backward { last } else { at };
         (element < self.kernel).then_some(element)
     }
 
@@ -207,7 +221,7 @@ impl Tiles {
     /// The same in groups that keep the transforms of so many channels near.
     pub(super) fn grouped(mut self, channels: usize) -> Tiles {
         let (rows, columns) = (self.down.tiles, self.right.tiles);
-        let wanted = (NEAR / (PLANES * 4 * channels)).clamp(24, MOST_TILES);
+        let wanted = (NEAR / (self.products() * 4 * channels)).clamp(24, MOST_TILES);
         if rows * columns > wanted {
             let groups = rows.div_ceil((wanted / columns).max(1));
             self.rows_at_once = rows.div_ceil(groups).next_multiple_of(self.down.dilation);
@@ -228,6 +242,16 @@ impl Tiles {
             self.rows_at_once = self.rows_at_once.min(of_image.next_multiple_of(self.down.dilation));
         }
         self
+    }
+
+    /// Points of a tile, down and right.
+    pub(super) fn points(&self) -> (usize, usize) {
+        (self.down.points, self.right.points)
+    }
+
+    /// Planes of a transformed tile: a product for each pair of points.
+    pub(super) fn products(&self) -> usize {
+        self.down.points * self.right.points
     }
 
     /// Pieces that are read and that are written.
@@ -365,7 +389,7 @@ impl Tiles {
 }
 
 /// The tiles of `side` that cover so many places along one axis.
-pub(super) fn count(places: usize, dilation: usize, side: usize) -> usize {
+fn count(places: usize, dilation: usize, side: usize) -> usize {
     let whole = side.saturating_mul(dilation);
     places / whole * dilation + (places % whole).min(dilation)
 }

@@ -110,6 +110,42 @@ unsafe fn minus<S: Simd>(a: S::V, b: S::V) -> S::V {
     unsafe { scaled::<S>(-1.0, b, a) }
 }
 
+/// Stores row r of a transformed tile to its planes, without what is not needed at infinity.
+#[inline(always)]
+unsafe fn store_row<S: Simd>(to: *mut S::T, plane: usize, points: (usize, usize), r: usize, row: [S::V; 6]) {
+    // SAFETY: the caller has the planes.
+    unsafe {
+        if r < points.0 {
+            let to = to.add(r * points.1 * plane);
+            for s in 0..5 {
+                S::store(to.add(s * plane), row[s]);
+            }
+            if points.1 == 6 {
+                S::store(to.add(5 * plane), row[5]);
+            }
+        }
+    }
+}
+
+/// Loads column s of a transformed tile from its planes; what is not needed at infinity is zero.
+#[inline(always)]
+unsafe fn load_column<S: Simd>(from: *const S::T, plane: usize, points: (usize, usize), s: usize) -> [S::V; 6] {
+    // SAFETY: the caller has the planes.
+    unsafe {
+        let mut column = [S::zero(); 6];
+        if s < points.1 {
+            let from = from.add(s * plane);
+            for r in 0..5 {
+                column[r] = S::load(from.add(r * points.1 * plane));
+            }
+            if points.0 == 6 {
+                column[5] = S::load(from.add(5 * points.1 * plane));
+            }
+        }
+        column
+    }
+}
+
 /// `B' d`: the transform of six inputs.
 #[inline(always)]
 unsafe fn input<S: Simd>(d: [S::V; 6]) -> [S::V; 6] {
@@ -248,7 +284,7 @@ impl<T: Float> Inputs<'_, T> {
     #[inline(always)]
     unsafe fn each<S: Simd<T = T>, const APART: bool>(self) {
         let (t, [(down_apart, right_apart), (down_step, right_step)]) = (self.tiles, steps::<APART>(self.tiles, true));
-        let (width, image) = (t.input_columns(), t.right.input);
+        let (width, image, points) = (t.input_columns(), t.right.input, t.points());
         assert!(self.columns.len() >= width * 6 * S::N && self.channels.is_multiple_of(S::N));
         assert!(self.pixels.len() >= self.source.len() * image * self.channels);
         let columns = self.columns.as_mut_ptr();
@@ -282,15 +318,12 @@ impl<T: Float> Inputs<'_, T> {
                             let to = self.to.add((down * t.right.tiles + column) * self.row);
                             let to = to.add((piece + block - self.pieces.start) * t.slot + vector);
                             let left = first(column, right_apart, t.side) + block * t.right.between();
-                            for r in 0..6 {
+                            for r in 0..points.0 {
                                 let mut d = [S::zero(); 6];
                                 for s in 0..6 {
                                     d[s] = S::load(columns.add(((left + s * right_apart) * 6 + r) * S::N));
                                 }
-                                let d = input::<S>(d);
-                                for s in 0..6 {
-                                    S::store(to.add((6 * r + s) * self.plane), d[s]);
-                                }
+                                store_row::<S>(to, self.plane, points, r, input::<S>(d));
                             }
                         }
                     }
@@ -330,7 +363,7 @@ impl<T: Float> Outputs<'_, T> {
     #[inline(always)]
     unsafe fn each<S: Simd<T = T>, const APART: bool, const SIDE: usize>(self) -> bool {
         let (t, [apart, step]) = (self.tiles, steps::<APART>(self.tiles, false));
-        let (lines, columns) = (t.output_rows(&self.rows).len(), t.right.output);
+        let (lines, columns, points) = (t.output_rows(&self.rows).len(), t.right.output, t.points());
         assert!(self.block.is_multiple_of(S::N) && self.bias.len() == self.block);
         assert!(self.results.len() >= lines * columns * self.block);
         // Where the first place is, and how many there are; the first of a phase may be before the first pixel.
@@ -353,11 +386,7 @@ impl<T: Float> Outputs<'_, T> {
                     let bias = S::load(self.bias.as_ptr().add(vector));
                     let mut half = [[S::zero(); 6]; SIDE];
                     for s in 0..6 {
-                        let mut m = [S::zero(); 6];
-                        for r in 0..6 {
-                            m[r] = S::load(from.add((6 * r + s) * self.plane));
-                        }
-                        let y = output::<S, SIDE>(m);
+                        let y = output::<S, SIDE>(load_column::<S>(from, self.plane, points, s));
                         for p in 0..SIDE {
                             half[p][s] = y[p];
                         }
@@ -411,7 +440,7 @@ impl<T: Float> Gradients<'_, T> {
     #[inline(always)]
     unsafe fn each<S: Simd<T = T>, const APART: bool, const SIDE: usize>(self) {
         let (t, [apart, _]) = (self.tiles, steps::<APART>(self.tiles, false));
-        let (lines, columns) = (t.output_rows(&self.rows).len(), t.right.output);
+        let (lines, columns, points) = (t.output_rows(&self.rows).len(), t.right.output, t.points());
         assert!(self.channels.is_multiple_of(S::N) && self.pixels.len() >= lines * columns * self.channels);
         for (down, tile) in (0..self.rows.len()).flat_map(|d| (0..t.right.tiles).map(move |c| (d, c))) {
             let ((top, left), (high, wide)) = Tiles::inside((down, tile), (lines, columns), apart, SIDE);
@@ -434,10 +463,7 @@ impl<T: Float> Gradients<'_, T> {
                         }
                     }
                     for r in 0..6 {
-                        let m = gradient::<S, SIDE>(half[r]);
-                        for s in 0..6 {
-                            S::store(to.add((6 * r + s) * self.plane), m[s]);
-                        }
+                        store_row::<S>(to, self.plane, points, r, gradient::<S, SIDE>(half[r]));
                     }
                 }
             }
@@ -456,6 +482,7 @@ pub(super) struct Kernels<'a, T> {
     /// `[plane][channel][output]`.
     pub(super) to: *mut T,
     pub(super) plane: usize,
+    pub(super) points: (usize, usize),
     pub(super) block: usize,
 }
 
@@ -486,11 +513,9 @@ impl<T: Float, const SIDE: usize> SimdBody<T> for Sized<Kernels<'_, T>, SIDE> {
                         half[r][s] = u[r];
                     }
                 }
+                let to = t.to.add(channel * t.block + vector);
                 for r in 0..6 {
-                    let u = weight::<S, SIDE>(half[r]);
-                    for s in 0..6 {
-                        S::store(t.to.add((6 * r + s) * t.plane + channel * t.block + vector), u[s]);
-                    }
+                    store_row::<S>(to, t.plane, t.points, r, weight::<S, SIDE>(half[r]));
                 }
             }
         }
@@ -505,6 +530,7 @@ pub(super) struct KernelGradients<'a, T> {
     /// How many parts there are, and their distance.
     pub(super) parts: usize,
     pub(super) part: usize,
+    pub(super) points: (usize, usize),
     /// `[row][column][input]`.
     pub(super) to: &'a mut [T],
     pub(super) channels: usize,
@@ -521,12 +547,11 @@ impl<T: Float, const SIDE: usize> SimdBody<T> for Sized<KernelGradients<'_, T>, 
             unsafe {
                 let mut half = [[S::zero(); 6]; SIDE];
                 for s in 0..6 {
-                    let mut u = [S::zero(); 6];
-                    for r in 0..6 {
-                        let from = t.from.add((6 * r + s) * t.plane + vector);
-                        u[r] = S::load(from);
-                        for part in 1..t.parts {
-                            u[r] = S::add(u[r], S::load(from.add(part * t.part)));
+                    let mut u = load_column::<S>(t.from.add(vector), t.plane, t.points, s);
+                    for part in 1..t.parts {
+                        let more = load_column::<S>(t.from.add(part * t.part + vector), t.plane, t.points, s);
+                        for r in 0..6 {
+                            u[r] = S::add(u[r], more[r]);
                         }
                     }
                     let g = weight_gradient::<S, SIDE>(u);

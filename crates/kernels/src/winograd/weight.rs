@@ -11,8 +11,9 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::cost::{Pass, cheapest};
 use super::tiles::{Group, Tiles};
-use super::{PLANES, Pass, Transformer, Transforms, cheapest, pitch, transform};
+use super::{Transformer, Transforms, pitch, transform};
 use crate::buffer::Buffer;
 use crate::conv::ConvGeometry;
 use crate::conv_parts::lanes;
@@ -42,7 +43,7 @@ const SHARE: usize = 5 << 18;
 
 /// The pieces that are taken together, in whole runs of blocks, and how often that is.
 pub(super) fn shares(t: &Tiles, lanes: usize) -> (usize, usize) {
-    let bytes = |pieces: usize| PLANES * 4 * t.channels(pieces, lanes) * t.k.next_multiple_of(lanes);
+    let bytes = |pieces: usize| t.products() * 4 * t.channels(pieces, lanes) * t.k.next_multiple_of(lanes);
     let (blocks, all) = (t.right.blocks, t.pieces().0);
     let fits = (1..=all / blocks).rev().find(|runs| bytes(runs * blocks) <= SHARE).unwrap_or(1);
     let shares = (all / blocks).div_ceil(fits);
@@ -67,11 +68,11 @@ fn group_weight<T: Float>(isa: Isa, t: Tiles, x: &[T], gy: &[T], gw: &mut [T]) -
     let channels = t.channels(at_once, lanes);
     let t = t.grouped(channels + outputs);
     let plane = pitch::<T>(outputs * channels);
-    let bytes = PLANES * plane * size_of::<T>();
+    let bytes = t.products() * plane * size_of::<T>();
     let far = bytes > near(isa);
     let most = (t.batch * t.down.tiles * t.right.tiles / PARTS.2).max(2);
     let parts = if far { 1 } else { (PARTS.0 / bytes).min(PARTS.1).min(most).min(t.groups()) };
-    let mut sums = Buffer::unfilled(parts * PLANES * plane);
+    let mut sums = Buffer::unfilled(parts * t.products() * plane);
     let (elements, odd) = (t.elements(), AtomicBool::new(false));
     for first in (0..all).step_by(at_once) {
         let pieces = first..all.min(first + at_once);
@@ -109,11 +110,11 @@ impl Share<'_> {
     /// Sums in parts of groups, each of which a thread transforms and adds at once.
     fn by_groups<T: Float>(&self, isa: Isa, x: &[T], gy: &[T], sums: &mut [T]) {
         let (t, channels, outputs, plane) = (self.t, self.channels, self.outputs, self.plane);
-        let (groups, parts) = (t.groups(), sums.len() / (PLANES * plane));
-        let work = (t.batch * t.down.tiles * t.right.tiles).saturating_mul(2 * PLANES * channels * t.k) / parts;
-        par::for_each_chunk(sums, PLANES * plane, work, |part, sums| {
-            let mut inputs = Transformed::new(t.most().1, channels);
-            let mut gradients = Transformed::new(t.most().1, outputs);
+        let (groups, parts) = (t.groups(), sums.len() / (t.products() * plane));
+        let work = (t.batch * t.down.tiles * t.right.tiles).saturating_mul(2 * t.products() * channels * t.k) / parts;
+        par::for_each_chunk(sums, t.products() * plane, work, |part, sums| {
+            let mut inputs = Transformed::new(t, t.most().1, channels);
+            let mut gradients = Transformed::new(t, t.most().1, outputs);
             let (mut transformer, mut pixels) = (Transformer::new(isa, t), pixels(t, outputs));
             for (first, i) in (part * groups / parts..(part + 1) * groups / parts).enumerate() {
                 let group = t.group(i);
@@ -135,10 +136,10 @@ impl Share<'_> {
     /// inputs stay in registers over all of the round.
     fn by_planes<T: Float>(&self, isa: Isa, x: &[T], gy: &[T], sums: &mut [T]) {
         let (t, channels, outputs, plane) = (self.t, self.channels, self.outputs, self.plane);
-        let wanted = (ROUND.0 / (PLANES * size_of::<T>() * (channels + outputs))).max(ROUND.1);
+        let wanted = (ROUND.0 / (t.products() * size_of::<T>() * (channels + outputs))).max(ROUND.1);
         let (groups, at_once) = (t.groups(), (wanted / t.most().1).clamp(1, t.groups()));
-        let mut inputs = Transformed::new(at_once * t.most().1, channels);
-        let mut gradients = Transformed::new(at_once * t.most().1, outputs);
+        let mut inputs = Transformed::new(t, at_once * t.most().1, channels);
+        let mut gradients = Transformed::new(t, at_once * t.most().1, outputs);
         // Tiles before a group.
         let before = |i: usize| match i {
             i if i == groups => t.batch * t.down.tiles * t.right.tiles,
@@ -182,7 +183,8 @@ impl Share<'_> {
             from: unsafe { sums.as_ptr().add(k * channels) },
             plane: self.plane,
             parts,
-            part: PLANES * self.plane,
+            part: t.products() * self.plane,
+            points: t.points(),
             to: kernels.make_mut(),
             channels,
         };
@@ -216,10 +218,10 @@ struct Transformed<T: Float> {
 }
 
 impl<T: Float> Transformed<T> {
-    fn new(tiles: usize, channels: usize) -> Transformed<T> {
+    fn new(t: &Tiles, tiles: usize, channels: usize) -> Transformed<T> {
         let row = pitch::<T>(channels);
         let plane = pitch::<T>(tiles * row);
-        Transformed { elements: Buffer::unfilled(PLANES * plane), channels, row, plane }
+        Transformed { elements: Buffer::unfilled(t.products() * plane), channels, row, plane }
     }
 
     /// The place of the first tile, for writing.
