@@ -127,9 +127,18 @@ impl<T> Handle<T> {
     /// The first handle of a value.
     #[inline]
     pub fn new(value: T) -> Self {
+        Self::with(|| value)
+    }
+
+    /// The first handle of the value that `make` makes, in its place if the compiler can. If it panics, the memory is lost.
+    #[inline]
+    pub fn with(make: impl FnOnce() -> T) -> Self {
         let counted = obtain(Self::UNITS).cast::<Counted<T>>();
         // SAFETY: the memory has the size and alignment, and nothing else points to it.
-        unsafe { counted.write(Counted { count: AtomicUsize::new(1), value }) };
+        unsafe {
+            (&raw mut (*counted.as_ptr()).value).write(make());
+            (&raw mut (*counted.as_ptr()).count).write(AtomicUsize::new(1));
+        }
         Handle { counted }
     }
 
@@ -148,7 +157,7 @@ impl<T> Handle<T> {
         std::mem::forget(self);
         // SAFETY: the handle was alive, and lives on if it was the last.
         unsafe {
-            leave(counted).then(|| {
+            leave(&counted.as_ref().count).then(|| {
                 (*counted.as_ptr()).count.store(1, Ordering::Relaxed);
                 Handle { counted }
             })
@@ -156,14 +165,17 @@ impl<T> Handle<T> {
     }
 }
 
-/// Counts one handle down; whether it was the last.
-///
-/// # Safety
-/// The handle is alive and is not used any more; if it was the last, the caller takes the value out.
+/// Counts one handle more.
 #[inline]
-unsafe fn leave<T>(counted: NonNull<Counted<T>>) -> bool {
-    // SAFETY: the value lives as long as a handle does.
-    let count = unsafe { &(*counted.as_ptr()).count };
+fn enter(count: &AtomicUsize) {
+    if count.fetch_add(1, Ordering::Relaxed) > isize::MAX as usize {
+        std::process::abort();
+    }
+}
+
+/// Counts one handle down, which is not used any more; whether it was the last.
+#[inline]
+fn leave(count: &AtomicUsize) -> bool {
     // The only owner stays the only one, as only an owner can make another.
     let last = count.load(Ordering::Acquire) == 1 || count.fetch_sub(1, Ordering::Release) == 1;
     if last {
@@ -204,10 +216,7 @@ impl<T> Clone for Handle<T> {
     #[inline]
     fn clone(&self) -> Self {
         // SAFETY: the value lives as long as a handle does.
-        let owners = unsafe { self.counted.as_ref() }.count.fetch_add(1, Ordering::Relaxed);
-        if owners > isize::MAX as usize {
-            std::process::abort();
-        }
+        enter(unsafe { &self.counted.as_ref().count });
         Handle { counted: self.counted }
     }
 }
@@ -217,7 +226,7 @@ impl<T> Drop for Handle<T> {
     fn drop(&mut self) {
         // SAFETY: this handle is not used any more, and the value is dropped once, by the last.
         unsafe {
-            if leave(self.counted) {
+            if leave(&self.counted.as_ref().count) {
                 remove(self.counted);
             }
         }
@@ -227,6 +236,120 @@ impl<T> Drop for Handle<T> {
 impl<T: fmt::Debug> fmt::Debug for Handle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
+    }
+}
+
+/// What is known of a value whose type is forgotten.
+struct Head {
+    count: AtomicUsize,
+    /// What `obtain` was asked for.
+    units: usize,
+    /// Drops the value behind this head.
+    drop: unsafe fn(NonNull<Head>),
+}
+
+/// A value and its head, which comes first.
+#[repr(C)]
+struct Headed<T> {
+    head: Head,
+    value: T,
+}
+
+/// Drops the value behind a head.
+///
+/// # Safety
+/// The head is that of a `Headed<T>` whose value nothing uses any more.
+unsafe fn drop_behind<T>(head: NonNull<Head>) {
+    // SAFETY: the caller's promise.
+    unsafe { (&raw mut (*head.cast::<Headed<T>>().as_ptr()).value).drop_in_place() };
+}
+
+/// A shared value of a type that is forgotten, of which `D` is seen: usually a trait, as in an `Arc<dyn Trait>`.
+///
+/// ```
+/// use gabor_kernels::handle::DynHandle;
+/// let a: DynHandle<[u8]> = DynHandle::new(|| String::from("abc"), |text| text.as_bytes());
+/// assert_eq!(a.clone()[1], b'b');
+/// ```
+pub struct DynHandle<D: ?Sized> {
+    head: NonNull<Head>,
+    seen: NonNull<D>,
+}
+
+// SAFETY: as of a handle: `new` takes values only that are Send and Sync.
+unsafe impl<D: ?Sized + Send + Sync> Send for DynHandle<D> {}
+// SAFETY: as above.
+unsafe impl<D: ?Sized + Send + Sync> Sync for DynHandle<D> {}
+
+impl<D: ?Sized + 'static> DynHandle<D> {
+    /// The first handle of the value that `make` makes, as in [`Handle::with`], and what `see` shows of it. If one
+    /// of the two panics, the memory is lost.
+    #[inline]
+    pub fn new<T: Send + Sync + 'static>(
+        make: impl FnOnce() -> T,
+        see: impl for<'a> FnOnce(&'a T) -> &'a D,
+    ) -> DynHandle<D> {
+        const { assert!(align_of::<Headed<T>>() <= UNIT) };
+        let units = size_of::<Headed<T>>().div_ceil(UNIT);
+        let headed = obtain(units).cast::<Headed<T>>();
+        let head = Head { count: AtomicUsize::new(1), units, drop: drop_behind::<T> };
+        // SAFETY: the memory has the size and alignment, and nothing else points to it. What is seen of the value lives as long as
+        // the value does, which nothing moves or changes until its last handle has gone.
+        unsafe {
+            (&raw mut (*headed.as_ptr()).value).write(make());
+            (&raw mut (*headed.as_ptr()).head).write(head);
+            DynHandle { head: headed.cast(), seen: NonNull::from(see(&(*headed.as_ptr()).value)) }
+        }
+    }
+}
+
+/// Drops the value behind a head and gives its memory back, which is lost if dropping panics.
+///
+/// # Safety
+/// The last handle of the value has gone.
+#[inline(never)]
+unsafe fn remove_behind(head: NonNull<Head>) {
+    // SAFETY: the caller's promise, and what `new` has written.
+    unsafe {
+        let Head { units, drop, .. } = *head.as_ptr();
+        drop(head);
+        give(head.cast(), units);
+    }
+}
+
+impl<D: ?Sized> Deref for DynHandle<D> {
+    type Target = D;
+    #[inline]
+    fn deref(&self) -> &D {
+        // SAFETY: the value lives as long as a handle does, and nothing can write it.
+        unsafe { self.seen.as_ref() }
+    }
+}
+
+impl<D: ?Sized> Clone for DynHandle<D> {
+    #[inline]
+    fn clone(&self) -> Self {
+        // SAFETY: the value lives as long as a handle does.
+        enter(unsafe { &self.head.as_ref().count });
+        DynHandle { head: self.head, seen: self.seen }
+    }
+}
+
+impl<D: ?Sized> Drop for DynHandle<D> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: this handle is not used any more, and the value is dropped once, by the last.
+        unsafe {
+            if leave(&self.head.as_ref().count) {
+                remove_behind(self.head);
+            }
+        }
+    }
+}
+
+impl<D: ?Sized> fmt::Debug for DynHandle<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Pointer::fmt(&self.seen, f)
     }
 }
 
@@ -270,6 +393,27 @@ mod tests {
         assert!(one.last().is_none());
         let mut last = two.last().and_then(Handle::last).expect("the other one has gone");
         assert_eq!(last.get_mut(), Some(&mut 5));
+    }
+
+    #[test]
+    fn what_is_seen_of_a_forgotten_type_lives_as_long_as_its_handles() {
+        let seen = Arc::new(());
+        let held = seen.clone();
+        type Count = dyn Fn() -> usize + Send + Sync;
+        let one: DynHandle<Count> = DynHandle::new(
+            || {
+                let list = String::from("ab");
+                move || list.len() + Arc::strong_count(&held)
+            },
+            |f| -> &Count { f },
+        );
+        let two = one.clone();
+        drop(one);
+        assert_eq!(std::thread::spawn(move || two() + 1).join().unwrap(), 5);
+        assert_eq!(Arc::strong_count(&seen), 1);
+        // A part of the value, and a value with memory of its own.
+        let part: DynHandle<[u8]> = DynHandle::new(|| ([7u8; 5000], String::from("x")), |value| &value.0[..3]);
+        assert_eq!(part[..], [7; 3]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    #[inline]
     pub(crate) fn contiguous(shape: Shape) -> Self {
         let strides = shape.strides();
         Layout { shape, strides, offset: 0 }

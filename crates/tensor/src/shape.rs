@@ -28,10 +28,16 @@ impl Shape {
     }
 
     /// The number of elements, or an error if it (or its size in bytes) overflows.
+    #[inline]
     pub(crate) fn checked_numel(&self, op: &'static str) -> Result<usize> {
-        if let Some(numel) = self.0.small_product() {
-            return Ok(numel);
+        match self.0.small_product() {
+            Some(numel) => Ok(numel),
+            None => self.large_numel(op),
         }
+    }
+
+    #[inline(never)]
+    fn large_numel(&self, op: &'static str) -> Result<usize> {
         // Beside a 0 the other sizes must not overflow either: products of some of them are taken everywhere.
         let (mut numel, mut bound, mut fits) = (1usize, 1usize, true);
         for &size in &self.0 {
@@ -48,6 +54,7 @@ impl Shape {
     }
 
     /// Strides of a contiguous row-major tensor of this shape, in elements.
+    #[inline]
     pub(crate) fn strides(&self) -> Sizes {
         self.0.strides()
     }
@@ -191,16 +198,19 @@ impl Pair {
     ///
     /// # Errors
     /// One of the two is 0.
+    #[inline]
     pub fn at_least_one(self, op: &'static str, name: &str) -> Result<()> {
-        if self.h > 0 && self.w > 0 {
-            return Ok(());
-        }
+        if self.h > 0 && self.w > 0 { Ok(()) } else { Err(self.holds_zero(op, name)) }
+    }
+
+    #[cold]
+    fn holds_zero(self, op: &'static str, name: &str) -> Error {
         let hint = match name {
             "dilation" => ", which means no gaps",
             "stride" if op.contains("pool") => "; left out, it is the kernel size",
             _ => "",
         };
-        Err(Error::argument(op, format!("{name} is {self}; it must be at least 1{hint}")))
+        Error::argument(op, format!("{name} is {self}; it must be at least 1{hint}"))
     }
 }
 

@@ -9,40 +9,55 @@ use std::ops::{Deref, DerefMut};
 /// What is stored inline.
 const SHORT: usize = 4;
 
+/// How many of a short list count. A whole word, so that lists are moved by words.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Len {
+    Zero,
+    One,
+    Two,
+    Three,
+    Four,
+}
+
+impl Len {
+    /// None above four.
+    fn of(len: usize) -> Option<Len> {
+        [Len::Zero, Len::One, Len::Two, Len::Three, Len::Four].get(len).copied()
+    }
+}
+
 /// A list of numbers, inline up to four of them.
-#[derive(Clone)]
 pub(crate) enum Sizes {
     /// The first `len` count; the others are 0.
-    Short { len: u8, list: [usize; SHORT] },
+    Short { len: Len, list: [usize; SHORT] },
     /// More than four, or what was once more than four.
     Long(Vec<usize>),
 }
 
 impl Sizes {
     pub(crate) const fn new() -> Sizes {
-        Sizes::Short { len: 0, list: [0; SHORT] }
+        Sizes::Short { len: Len::Zero, list: [0; SHORT] }
     }
 
     #[inline]
     pub(crate) fn from_slice(sizes: &[usize]) -> Sizes {
-        let list = match *sizes {
-            [] => [0; SHORT],
-            [a] => [a, 0, 0, 0],
-            [a, b] => [a, b, 0, 0],
-            [a, b, c] => [a, b, c, 0],
-            [a, b, c, d] => [a, b, c, d],
-            _ => return Sizes::Long(sizes.to_vec()),
+        let (len, list) = match *sizes {
+            [] => (Len::Zero, [0; SHORT]),
+            [a] => (Len::One, [a, 0, 0, 0]),
+            [a, b] => (Len::Two, [a, b, 0, 0]),
+            [a, b, c] => (Len::Three, [a, b, c, 0]),
+            [a, b, c, d] => (Len::Four, [a, b, c, d]),
+            _ => return long(sizes),
         };
-        Sizes::Short { len: sizes.len() as u8, list }
+        Sizes::Short { len, list }
     }
 
     pub(crate) fn from_elem(size: usize, len: usize) -> Sizes {
-        if len > SHORT {
-            return Sizes::Long(vec![size; len]);
-        }
+        let Some(short) = Len::of(len) else { return Sizes::Long(vec![size; len]) };
         let mut list = [0; SHORT];
         list[..len].fill(size);
-        Sizes::Short { len: len as u8, list }
+        Sizes::Short { len: short, list }
     }
 
     /// Strides of a contiguous row-major array of these sizes, in elements. Axes of size 0 count as 1.
@@ -53,23 +68,15 @@ impl Sizes {
         match *self {
             Sizes::Short { len, list: [_, b, c, d] } => {
                 let list = match len {
-                    0 => [0; SHORT],
-                    1 => [1, 0, 0, 0],
-                    2 => [b.max(1), 1, 0, 0],
-                    3 => [step(c.max(1), b), c.max(1), 1, 0],
-                    _ => [step(step(d.max(1), c), b), step(d.max(1), c), d.max(1), 1],
+                    Len::Zero => [0; SHORT],
+                    Len::One => [1, 0, 0, 0],
+                    Len::Two => [b.max(1), 1, 0, 0],
+                    Len::Three => [step(c.max(1), b), c.max(1), 1, 0],
+                    Len::Four => [step(step(d.max(1), c), b), step(d.max(1), c), d.max(1), 1],
                 };
                 Sizes::Short { len, list }
             }
-            Sizes::Long(ref sizes) => {
-                let mut strides = sizes.clone();
-                let mut product = 1usize;
-                for stride in strides.iter_mut().rev() {
-                    let size = std::mem::replace(stride, product);
-                    product = step(product, size);
-                }
-                Sizes::Long(strides)
-            }
+            Sizes::Long(ref sizes) => long_strides(sizes),
         }
     }
 
@@ -79,41 +86,36 @@ impl Sizes {
         match *self {
             Sizes::Short { len, list: [a, b, c, d] } if (a | b | c | d) < 1 << (usize::BITS / 4 - 2) => {
                 Some(match len {
-                    0 => 1,
-                    1 => a,
-                    2 => a * b,
-                    3 => a * b * c,
-                    _ => a * b * c * d,
+                    Len::Zero => 1,
+                    Len::One => a,
+                    Len::Two => a * b,
+                    Len::Three => a * b * c,
+                    Len::Four => a * b * c * d,
                 })
             }
             _ => None,
         }
     }
 
-    #[inline]
     pub(crate) fn push(&mut self, size: usize) {
-        match self {
-            Sizes::Short { len, list } if usize::from(*len) < SHORT => {
-                list[usize::from(*len)] = size;
-                *len += 1;
-            }
-            _ => self.insert(self.len(), size),
-        }
+        self.insert(self.len(), size);
     }
 
     /// Puts `size` before what is at `at`, which is at most the length.
     pub(crate) fn insert(&mut self, at: usize, size: usize) {
         match self {
-            Sizes::Short { len, list } if usize::from(*len) < SHORT => {
-                list.copy_within(at..usize::from(*len), at + 1);
-                list[at] = size;
-                *len += 1;
-            }
-            Sizes::Short { list, .. } => {
-                let mut long = list.to_vec();
-                long.insert(at, size);
-                *self = Sizes::Long(long);
-            }
+            Sizes::Short { len, list } => match Len::of(*len as usize + 1) {
+                Some(more) => {
+                    list.copy_within(at..*len as usize, at + 1);
+                    list[at] = size;
+                    *len = more;
+                }
+                None => {
+                    let mut long = list.to_vec();
+                    long.insert(at, size);
+                    *self = Sizes::Long(long);
+                }
+            },
             Sizes::Long(list) => list.insert(at, size),
         }
     }
@@ -124,11 +126,38 @@ impl Sizes {
             Sizes::Short { len, list } => {
                 list.copy_within(at + 1.., at);
                 list[SHORT - 1] = 0;
-                *len -= 1;
+                *len = Len::of(*len as usize - 1).expect("it was one of them");
             }
             Sizes::Long(list) => {
                 list.remove(at);
             }
+        }
+    }
+}
+
+/// Apart from the usual case, which is compiled into many places.
+#[cold]
+fn long_strides(sizes: &[usize]) -> Sizes {
+    let mut strides = sizes.to_vec();
+    let mut product = 1usize;
+    for stride in strides.iter_mut().rev() {
+        let size = std::mem::replace(stride, product);
+        product = product.saturating_mul(size.max(1));
+    }
+    Sizes::Long(strides)
+}
+
+#[cold]
+fn long(sizes: &[usize]) -> Sizes {
+    Sizes::Long(sizes.to_vec())
+}
+
+impl Clone for Sizes {
+    #[inline]
+    fn clone(&self) -> Sizes {
+        match *self {
+            Sizes::Short { len, list } => Sizes::Short { len, list },
+            Sizes::Long(ref sizes) => long(sizes),
         }
     }
 }
@@ -144,7 +173,7 @@ impl Deref for Sizes {
     #[inline]
     fn deref(&self) -> &[usize] {
         match self {
-            Sizes::Short { len, list } => &list[..usize::from(*len)],
+            Sizes::Short { len, list } => &list[..*len as usize],
             Sizes::Long(list) => list,
         }
     }
@@ -154,7 +183,7 @@ impl DerefMut for Sizes {
     #[inline]
     fn deref_mut(&mut self) -> &mut [usize] {
         match self {
-            Sizes::Short { len, list } => &mut list[..usize::from(*len)],
+            Sizes::Short { len, list } => &mut list[..*len as usize],
             Sizes::Long(list) => list,
         }
     }
@@ -209,6 +238,11 @@ impl fmt::Debug for Sizes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_is_five_words() {
+        assert_eq!(size_of::<Sizes>(), 5 * size_of::<usize>());
+    }
 
     #[test]
     fn a_list_is_a_vector_on_both_sides_of_four() {

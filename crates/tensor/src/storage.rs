@@ -50,6 +50,7 @@ impl Storage {
 }
 
 /// A buffer for a result of `shape`, to be written completely.
+#[inline]
 pub(crate) fn unfilled<T: Element>(op: &'static str, shape: &Shape) -> Result<Buffer<T>> {
     let numel = shape.checked_numel(op)?;
     Buffer::try_unfilled(numel).ok_or_else(|| Error::TooLarge { op, shape: shape.to_vec() })

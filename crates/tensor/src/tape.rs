@@ -7,6 +7,7 @@ mod anomaly;
 mod backward;
 mod hooks;
 mod origin;
+mod parents;
 mod past;
 
 use std::any::Any;
@@ -14,9 +15,9 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use kernels::handle::Handle;
+use kernels::handle::{DynHandle, Handle};
 use smallvec::SmallVec;
 
 use crate::dtype::DType;
@@ -32,6 +33,7 @@ pub use backward::{GradOptions, grad, gradients};
 pub use hooks::HookHandle;
 pub use origin::{called_from, caller};
 use origin::{in_rule, inside_rule};
+use parents::Parents;
 pub(crate) use past::{Past, in_owner};
 
 /// A strided array with, perhaps, a memory of how it was made.
@@ -155,14 +157,14 @@ enum Kind {
     },
     Op {
         rule: Mutex<Saved>,
-        parents: SmallVec<[Option<Handle<Node>>; 3]>,
+        parents: Parents,
     },
 }
 
 /// A rule, or where the pass was called that has freed it.
 #[derive(Clone)]
 enum Saved {
-    Rule(Arc<dyn Rule>),
+    Rule(DynHandle<dyn Rule>),
     Freed(&'static Location<'static>),
 }
 
@@ -176,10 +178,10 @@ thread_local! {
     static NEXT_ID: Cell<u64> = const { Cell::new(0) };
 }
 
-/// An id that no other node has, greater than those of the parents. All stretches that were taken lie below the next.
-fn next_id(parents: &[Option<Handle<Node>>]) -> u64 {
+/// An id that no other node has, greater than those of the nodes of the inputs. All stretches that were taken lie below the next.
+fn next_id(inputs: &[&Tensor]) -> u64 {
     let mut id = NEXT_ID.get();
-    if id.is_multiple_of(STRETCH) || parents.iter().flatten().any(|parent| parent.id >= id) {
+    if id.is_multiple_of(STRETCH) || inputs.iter().any(|t| t.node.as_ref().is_some_and(|node| node.id >= id)) {
         // Relaxed is enough: a parent exists before its child, and one atomic has one order.
         id = NEXT_STRETCH.fetch_add(STRETCH, Ordering::Relaxed) + 1;
     }
@@ -188,20 +190,23 @@ fn next_id(parents: &[Option<Handle<Node>>]) -> u64 {
 }
 
 impl Node {
+    /// Made in its place, so that it need not be moved.
+    #[inline(always)]
     #[track_caller]
-    fn new(value: &Value, kind: Kind) -> Handle<Node> {
-        let id = next_id(match &kind {
-            Kind::Leaf { .. } => &[],
-            Kind::Op { parents, .. } => parents,
-        });
-        let (shape, dtype) = (value.shape().clone(), value.dtype());
-        Handle::new(Node { id, shape, dtype, at: caller(), watch: OnceLock::new(), kind })
+    fn new(id: u64, value: &Value, kind: impl FnOnce() -> Kind) -> Handle<Node> {
+        let at = caller();
+        Handle::with(|| {
+            let (shape, dtype) = (value.shape().clone(), value.dtype());
+            Node { id, shape, dtype, at, watch: OnceLock::new(), kind: kind() }
+        })
     }
 
     #[track_caller]
     pub(crate) fn leaf(value: &Value) -> Handle<Node> {
-        let (grad, used, label) = (Mutex::new(None), AtomicBool::new(false), OnceLock::new());
-        Node::new(value, Kind::Leaf { grad, used, label })
+        Node::new(next_id(&[]), value, || {
+            let (grad, used, label) = (Mutex::new(None), AtomicBool::new(false), OnceLock::new());
+            Kind::Leaf { grad, used, label }
+        })
     }
 
     fn is_leaf(&self) -> bool {
@@ -254,8 +259,8 @@ impl Node {
             Kind::Leaf { .. } => {}
             Kind::Op { rule, parents } => {
                 *rule.get_mut().unwrap_or_else(PoisonError::into_inner) = Saved::Freed(self.at);
-                while let Some(parent) = parents.pop() {
-                    if let Some(orphan) = parent.and_then(Handle::last) {
+                for parent in parents.iter_mut() {
+                    if let Some(orphan) = parent.take().and_then(Handle::last) {
                         orphans.push(orphan);
                     }
                 }
@@ -265,7 +270,7 @@ impl Node {
 }
 
 /// Nodes that nothing else holds.
-type Orphans = SmallVec<[Handle<Node>; 4]>;
+type Orphans = Vec<Handle<Node>>;
 
 /// Long chains must not overflow the stack when they are freed.
 impl Drop for Node {
@@ -297,27 +302,34 @@ pub(crate) fn are_tracked(inputs: &[&Tensor]) -> bool {
 #[track_caller]
 pub(crate) fn record<R: Rule + 'static>(value: Value, inputs: &[&Tensor], rule: impl FnOnce() -> R) -> Result<Tensor> {
     if is_anomaly_enabled() {
-        return anomaly::record(value, inputs, Arc::new(rule()));
+        return anomaly::record(value, inputs, kept(rule));
     }
-    Ok(attach(value, inputs, || Arc::new(rule())))
+    Ok(attach(value, inputs, rule))
+}
+
+/// A rule in memory of its own.
+#[inline]
+fn kept<R: Rule + 'static>(rule: impl FnOnce() -> R) -> DynHandle<dyn Rule> {
+    DynHandle::new(rule, |rule| -> &dyn Rule { rule })
 }
 
 /// [`record`] for operations that only move elements, which makes no NaN.
 #[track_caller]
-pub(crate) fn attach(value: Value, inputs: &[&Tensor], rule: impl FnOnce() -> Arc<dyn Rule>) -> Tensor {
-    if !value.dtype().is_float() || !are_tracked(inputs) {
-        return Tensor { value, node: None };
-    }
-    attached(value, inputs, rule())
+pub(crate) fn attach<R: Rule + 'static>(value: Value, inputs: &[&Tensor], rule: impl FnOnce() -> R) -> Tensor {
+    if is_recorded(&value, inputs) { attached(value, inputs, kept(rule)) } else { Tensor { value, node: None } }
+}
+
+/// Whether `value`, made of these inputs, gets a place in the graph.
+fn is_recorded(value: &Value, inputs: &[&Tensor]) -> bool {
+    value.dtype().is_float() && are_tracked(inputs)
 }
 
 /// The rest of [`attach`], compiled once for all rules.
 #[inline(never)]
 #[track_caller]
-fn attached(value: Value, inputs: &[&Tensor], rule: Arc<dyn Rule>) -> Tensor {
-    let mut parents = SmallVec::new();
-    inputs.iter().for_each(|t| parents.push(t.node.clone()));
-    let node = Node::new(&value, Kind::Op { rule: Mutex::new(Saved::Rule(rule)), parents });
+fn attached(value: Value, inputs: &[&Tensor], rule: DynHandle<dyn Rule>) -> Tensor {
+    let rule = Mutex::new(Saved::Rule(rule));
+    let node = Node::new(next_id(inputs), &value, || Kind::Op { rule, parents: Parents::of(inputs) });
     Tensor { value, node: Some(node) }
 }
 

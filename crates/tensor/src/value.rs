@@ -43,18 +43,22 @@ impl Deref for Value {
 impl Value {
     /// A contiguous array; `buffer` has as many elements as `shape`.
     pub(crate) fn new<T: Element>(op: &'static str, buffer: Buffer<T>, shape: Shape) -> Value {
+        Value::of(op, buffer, &shape)
+    }
+
+    #[inline]
+    fn of<T: Element>(op: &'static str, buffer: Buffer<T>, shape: &Shape) -> Value {
         debug_assert_eq!(buffer.len(), shape.numel());
-        let value = Value::plain(buffer, shape);
+        // Made in its place, it need not be moved.
+        let value = Value(Handle::with(|| {
+            let numel = buffer.len();
+            let (storage, layout) = (T::wrap(buffer), Layout::contiguous(shape.clone()));
+            Array { storage, layout, numel, contiguous: true }
+        }));
         if !program::is_plain() {
             program::made(op, &value);
         }
         value
-    }
-
-    fn plain<T: Element>(buffer: Buffer<T>, shape: Shape) -> Value {
-        let numel = buffer.len();
-        let (storage, layout) = (T::wrap(buffer), Layout::contiguous(shape));
-        Value(Handle::new(Array { storage, layout, numel, contiguous: true }))
     }
 
     /// An array whose elements `fill` writes, all of them.
@@ -67,13 +71,12 @@ impl Value {
     /// An array to be written completely. Not inlined, since every operator makes some.
     #[inline(never)]
     fn unfilled<T: Element>(op: &'static str, shape: &Shape) -> Result<Value> {
-        match program::is_plain() {
-            true => Ok(Value::plain(unfilled::<T>(op, shape)?, shape.clone())),
-            false => match program::spare(T::DTYPE, shape) {
-                Some(old) => Ok(old),
-                None => Ok(Value::new(op, unfilled::<T>(op, shape)?, shape.clone())),
-            },
+        if !program::is_plain()
+            && let Some(old) = program::spare(T::DTYPE, shape)
+        {
+            return Ok(old);
         }
+        Ok(Value::of(op, unfilled::<T>(op, shape)?, shape))
     }
 
     pub(crate) fn full<T: Element>(op: &'static str, shape: &Shape, value: T) -> Result<Value> {

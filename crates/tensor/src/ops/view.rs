@@ -1,8 +1,6 @@
 //! Views: other shapes, orders and parts of the same memory. Each family holds its own adjoint:
 //! reshape ↔ reshape, permute ↔ inverse permute, expand ↔ sum, slice ↔ embed.
 
-use std::sync::Arc;
-
 use smallvec::SmallVec;
 
 use crate::dtype::{Element, dispatch};
@@ -120,7 +118,7 @@ impl Tensor {
     #[track_caller]
     fn permuted(&self, order: &[usize]) -> Tensor {
         let value = self.value.with_layout(self.value.layout.permute(order));
-        attach(value, &[self], || Arc::new(Permute { order: SmallVec::from_slice(order) }))
+        attach(value, &[self], || Permute { order: SmallVec::from_slice(order) })
     }
 
     /// Exchanges two dimensions.
@@ -219,7 +217,7 @@ impl Tensor {
     #[track_caller]
     pub(crate) fn sliced(&self, axis: usize, start: usize, count: usize, step: usize) -> Tensor {
         let value = self.value.with_layout(self.value.layout.slice(axis, start, count, step));
-        attach(value, &[self], || Arc::new(Slice { axis, start, step, size: self.dims()[axis] }))
+        attach(value, &[self], || Slice { axis, start, step, size: self.dims()[axis] })
     }
 
     /// `len` positions of an axis from `start` on, which may count from the end.

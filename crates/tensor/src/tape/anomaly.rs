@@ -3,8 +3,9 @@
 //! Off, it costs one relaxed load for each operation. On, each result and each gradient is read once more.
 
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use kernels::handle::DynHandle;
 
 use super::{Grads, Node, Rule, Tensor, in_rule};
 use crate::dtype::{Element, dispatch};
@@ -81,14 +82,17 @@ pub fn detect_anomaly<R>(f: impl FnOnce() -> R) -> R {
 /// Records an operation in anomaly mode, unless its result holds NaN.
 #[cold]
 #[track_caller]
-pub(super) fn record(value: Value, inputs: &[&Tensor], rule: Arc<dyn Rule>) -> Result<Tensor> {
+pub(super) fn record(value: Value, inputs: &[&Tensor], rule: DynHandle<dyn Rule>) -> Result<Tensor> {
     // Inside of a rule only what it returns counts; `check` names the operation that the rule belongs to.
     if !in_rule()
         && let Some(at) = first_nan(&value)?
     {
         return Err(result(&value, at, inputs, &*rule)?);
     }
-    let tensor = super::attach(value, inputs, || rule);
+    if !super::is_recorded(&value, inputs) {
+        return Ok(Tensor::plain(value));
+    }
+    let tensor = super::attached(value, inputs, rule);
     if let Some(node) = &tensor.node {
         node.watch().keep(inputs.iter().map(|t| t.value.clone()).collect());
     }

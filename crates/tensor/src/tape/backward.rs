@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::panic::Location;
-use std::sync::Arc;
 
 use kernels::handle::Handle;
 use smallvec::SmallVec;
@@ -28,7 +27,7 @@ fn fan_in(sum: Tensor, grad: &Tensor) -> Result<Tensor> {
         return Ok(Tensor { value: value.plus(&grad.value)?, node: None });
     }
     let sum = Tensor { value: value.clone(), node };
-    Ok(attach(value.plus(&grad.value)?, &[&sum, grad], || Arc::new(FanIn)))
+    Ok(attach(value.plus(&grad.value)?, &[&sum, grad], || FanIn))
 }
 
 /// What a pass through the graph should do.

@@ -1,9 +1,8 @@
 //! The way that led to a tensor, for messages.
 
-use std::any::Any;
-use std::sync::Arc;
+use kernels::handle::DynHandle;
 
-use super::{Kind, Saved, Tensor, lock};
+use super::{Kind, Rule, Saved, Tensor, lock};
 use crate::error::Error;
 use crate::label::Label;
 use crate::shape::Shape;
@@ -16,7 +15,7 @@ pub(crate) struct Past {
     /// The shape of its result.
     pub(crate) shape: Shape,
     /// Its rule.
-    pub(crate) rule: Arc<dyn Any>,
+    pub(crate) rule: DynHandle<dyn Rule>,
     /// How many of its inputs are recorded and have four dimensions.
     pub(crate) images: usize,
 }
