@@ -77,7 +77,8 @@ fn main() {
         let Some(g) = ConvGeometry::new([batch, c, side, side], weight, (stride, stride), pads, (1, 1), groups) else {
             continue;
         };
-        let (x_len, w_len, y_len) = (batch * c * side * side, weight.iter().product(), batch * k * g.out_h * g.out_w);
+        let (x_len, w_len, y_len): (usize, usize, usize) =
+            (batch * c * side * side, weight.iter().product(), g.output().iter().product());
         let (mut x, mut w, mut y) = (numbers(x_len), numbers(w_len), numbers(y_len));
         let flop = 2.0 * (y_len * weight[1] * kernel * kernel) as f64;
         let forward = shortest(|| conv2d(&g, black_box(&x), &w, Epilogue::NONE, &mut y));

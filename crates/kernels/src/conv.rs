@@ -31,35 +31,35 @@ use crate::{
     conv_weight_images, conv_weight_inputs, winograd,
 };
 
-/// The sizes of a two-dimensional convolution.
+/// The sizes of a two-dimensional convolution, which go together: they are checked when it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvGeometry {
     /// Images.
-    pub batch: usize,
+    pub(crate) batch: usize,
     /// Channels of an input image.
-    pub in_channels: usize,
+    pub(crate) in_channels: usize,
     /// Height of an input image.
-    pub in_h: usize,
+    pub(crate) in_h: usize,
     /// Width of an input image.
-    pub in_w: usize,
+    pub(crate) in_w: usize,
     /// Channels of an output image.
-    pub out_channels: usize,
+    pub(crate) out_channels: usize,
     /// Height of the kernel.
-    pub kernel_h: usize,
+    pub(crate) kernel_h: usize,
     /// Width of the kernel.
-    pub kernel_w: usize,
+    pub(crate) kernel_w: usize,
     /// Step down and right between outputs.
-    pub stride: (usize, usize),
+    pub(crate) stride: (usize, usize),
     /// Zeros around an image: top, bottom, left, right.
-    pub padding: (usize, usize, usize, usize),
+    pub(crate) padding: (usize, usize, usize, usize),
     /// Step down and right between elements of the kernel.
-    pub dilation: (usize, usize),
+    pub(crate) dilation: (usize, usize),
     /// Groups of channels that do not see each other.
-    pub groups: usize,
+    pub(crate) groups: usize,
     /// Height of an output image.
-    pub out_h: usize,
+    pub(crate) out_h: usize,
     /// Width of an output image.
-    pub out_w: usize,
+    pub(crate) out_w: usize,
 }
 
 /// `n / divisor`; by 1, the usual one, without the time that a division takes. None if it is by zero.
@@ -68,10 +68,18 @@ fn quotient(n: usize, divisor: usize) -> Option<usize> {
 }
 
 /// The outputs along one axis; None if the kernel does not fit or something overflows.
+#[inline]
 fn places(size: usize, before: usize, after: usize, kernel: usize, dilation: usize, stride: usize) -> Option<usize> {
     let padded = size.checked_add(before)?.checked_add(after).filter(|&p| p < isize::MAX as usize / 4)?;
     let extent = kernel.checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
     quotient(padded.checked_sub(extent)?, stride)?.checked_add(1)
+}
+
+/// Whether no product of some of the sides overflows, even if another side is zero.
+#[cold]
+fn fit(sides: &[usize; 4]) -> bool {
+    let all = sides.iter().try_fold(1usize, |n, &side| n.checked_mul(side.max(1)));
+    all.is_some_and(|all| all <= isize::MAX as usize / 8)
 }
 
 impl ConvGeometry {
@@ -79,6 +87,7 @@ impl ConvGeometry {
     ///
     /// None if a stride, a dilation, a side of the kernel or the number of groups is zero, the channels do not divide into the
     /// groups, the kernel does not fit into the padded image, or a size overflows.
+    #[inline]
     pub fn new(
         input: [usize; 4],
         weight: [usize; 4],
@@ -89,7 +98,15 @@ impl ConvGeometry {
     ) -> Option<Self> {
         let out_h = places(input[2], padding.0, padding.1, weight[2], dilation.0, stride.0)?;
         let out_w = places(input[3], padding.2, padding.3, weight[3], dilation.1, stride.1)?;
-        let geometry = ConvGeometry {
+        let divides = groups == 1 || weight[0].checked_rem(groups)? == 0;
+        let goes = divides && dilation.0 > 0 && dilation.1 > 0 && weight[1].checked_mul(groups)? == input[1];
+        let output = [input[0], weight[0], out_h, out_w];
+        let small =
+            [input, weight, output].iter().flatten().fold(0, |all, side| all | side) < 1 << (usize::BITS / 4 - 2);
+        if !goes || !(small || [input, weight, output].iter().all(fit)) {
+            return None;
+        }
+        Some(ConvGeometry {
             batch: input[0],
             in_channels: input[1],
             in_h: input[2],
@@ -103,31 +120,57 @@ impl ConvGeometry {
             groups,
             out_h,
             out_w,
-        };
-        (weight[1].checked_mul(groups)? == input[1] && geometry.sizes().is_some()).then_some(geometry)
+        })
     }
 
-    /// The elements of input, weight and output; None if the geometry is not consistent or something overflows.
-    pub(crate) fn sizes(&self) -> Option<(usize, usize, usize)> {
-        let (p, k, s, d) = (self.padding, (self.kernel_h, self.kernel_w), self.stride, self.dilation);
-        let divides = |n: usize| self.groups == 1 || n.checked_rem(self.groups) == Some(0);
-        let fits = self.out_h <= places(self.in_h, p.0, p.1, k.0, d.0, s.0)?
-            && self.out_w <= places(self.in_w, p.2, p.3, k.1, d.1, s.1)?;
-        if !fits || d.0 == 0 || d.1 == 0 || !divides(self.in_channels) || !divides(self.out_channels) {
-            return None;
-        }
-        let size = |sides: [usize; 4]| {
-            if sides.iter().fold(0, |all, side| all | side) < 1 << (usize::BITS / 4 - 2) {
-                return Some(sides.iter().product());
-            }
-            // No product of some of the sides may overflow either, even if another side is zero.
-            let all = sides.iter().try_fold(1usize, |n, &side| n.checked_mul(side.max(1)))?;
-            (all <= isize::MAX as usize / 8).then(|| sides.iter().product())
-        };
-        let x = size([self.batch, self.in_channels, self.in_h, self.in_w])?;
-        let w = size([self.out_channels, self.group_in(), k.0, k.1])?;
-        let y = size([self.batch, self.out_channels, self.out_h, self.out_w])?;
-        Some((x, w, y))
+    /// The same with outputs of `h` by `w` only, of which there must be as many: the gradient by the input is then that of fewer
+    /// outputs.
+    ///
+    /// ```
+    /// use gabor_kernels::conv::ConvGeometry;
+    /// let g = ConvGeometry::new([1, 1, 4, 4], [1, 1, 3, 3], (1, 1), (0, 0, 0, 0), (1, 1), 1).ok_or("no geometry")?;
+    /// assert_eq!(g.cut(1, 2).map(|g| g.output()), Some([1, 1, 1, 2]));
+    /// assert_eq!(g.cut(1, 3), None);
+    /// # Ok::<(), &str>(())
+    /// ```
+    pub fn cut(self, h: usize, w: usize) -> Option<Self> {
+        (h <= self.out_h && w <= self.out_w).then_some(ConvGeometry { out_h: h, out_w: w, ..self })
+    }
+
+    /// The shape of the images, `[N, C, H, W]`.
+    pub fn input(&self) -> [usize; 4] {
+        [self.batch, self.in_channels, self.in_h, self.in_w]
+    }
+
+    /// The shape of the weights, `[K, C / groups, R, S]`.
+    pub fn weight(&self) -> [usize; 4] {
+        [self.out_channels, self.group_in(), self.kernel_h, self.kernel_w]
+    }
+
+    /// The shape of the result, `[N, K, H, W]`.
+    pub fn output(&self) -> [usize; 4] {
+        [self.batch, self.out_channels, self.out_h, self.out_w]
+    }
+
+    /// Step down and right between outputs.
+    pub fn stride(&self) -> (usize, usize) {
+        self.stride
+    }
+
+    /// Zeros around an image: top, bottom, left, right.
+    pub fn padding(&self) -> (usize, usize, usize, usize) {
+        self.padding
+    }
+
+    /// Step down and right between elements of the kernel.
+    pub fn dilation(&self) -> (usize, usize) {
+        self.dilation
+    }
+
+    /// The elements of input, weight and output.
+    pub(crate) fn sizes(&self) -> (usize, usize, usize) {
+        let size = |sides: [usize; 4]| sides.iter().product();
+        (size(self.input()), size(self.weight()), size(self.output()))
     }
 
     /// Input channels of a group.
@@ -156,10 +199,15 @@ impl ConvGeometry {
 
     /// Checks the lengths of the three operands and gives whether there is anything to multiply.
     fn check(&self, op: &str, x: usize, w: usize, y: usize) -> bool {
-        let sizes = self.sizes();
-        assert!(sizes.is_some(), "{op}: the sizes of {self:?} do not go together");
-        assert_eq!(sizes, Some((x, w, y)), "{op}: the slices do not have the sizes of {self:?}");
+        if self.sizes() != (x, w, y) {
+            self.refuse(op, x, w, y);
+        }
         x > 0 && w > 0 && y > 0
+    }
+
+    #[cold]
+    fn refuse(&self, op: &str, x: usize, w: usize, y: usize) -> ! {
+        panic!("{op}: slices of {x}, {w} and {y} elements do not have the sizes of {self:?}");
     }
 }
 
@@ -265,8 +313,11 @@ fn way<T: Float>(g: &ConvGeometry, pass: Pass) -> Way {
 }
 
 fn direct_way(g: &ConvGeometry) -> Way {
-    let taps = g.group_in().saturating_mul(g.kernel_h).saturating_mul(g.kernel_w);
-    let rows = g.batch.saturating_mul(g.out_channels).saturating_mul(g.out_h).saturating_mul(taps);
+    // Neither product overflows, only their own.
+    let taps = g.group_in() * g.kernel_h * g.kernel_w;
+    if (g.batch * g.out_channels * g.out_h).saturating_mul(taps) <= 64 {
+        return Way::Clipped;
+    }
     let reach = |kernel: usize, dilation: usize| (kernel - 1).saturating_mul(dilation);
     let copy = |h: usize, w: usize| h.saturating_mul(w);
     let padded = copy(
@@ -274,7 +325,7 @@ fn direct_way(g: &ConvGeometry) -> Way {
         g.in_w.max(g.out_w).saturating_add(reach(g.kernel_w, g.dilation.1)),
     );
     let bound = (1 << 16) + copy(g.in_h, g.in_w).max(copy(g.out_h, g.out_w)).saturating_mul(64);
-    if rows <= 64 || padded > bound {
+    if padded > bound {
         Way::Clipped
     } else if conv_depthwise::fits(g) {
         Way::Depthwise
@@ -315,7 +366,7 @@ compiled_here! {
 /// Writes the convolution of `x` `[N, C, H, W]` with `w` `[K, C / groups, R, S]`, after the epilogue, to `y`.
 ///
 /// # Panics
-/// The geometry is inconsistent or a slice does not have its size.
+/// A slice does not have the size that the geometry gives it.
 pub fn conv2d<T: Float>(geometry: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, y: &mut [T]) {
     <T as ConvKernels>::conv2d(geometry, x, w, epilogue, y);
 }
@@ -356,7 +407,7 @@ fn forward<T: Float>(g: &ConvGeometry, x: &[T], w: &[T], epilogue: Epilogue<T>, 
 /// Writes the gradient of `<conv2d(x, w), gy>` by x to `gx`; it is also the transposed convolution of `gy`.
 ///
 /// # Panics
-/// The geometry is inconsistent or a slice does not have its size.
+/// A slice does not have the size that the geometry gives it.
 pub fn conv2d_input<T: Float>(geometry: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T]) {
     <T as ConvKernels>::conv2d_input(geometry, w, gy, gx);
 }
@@ -398,7 +449,7 @@ fn input<T: Float>(g: &ConvGeometry, w: &[T], gy: &[T], gx: &mut [T], way: Way, 
 /// Writes the gradient of `<conv2d(x, w), gy>` by w to `gw`.
 ///
 /// # Panics
-/// The geometry is inconsistent or a slice does not have its size.
+/// A slice does not have the size that the geometry gives it.
 pub fn conv2d_weight<T: Float>(geometry: &ConvGeometry, x: &[T], gy: &[T], gw: &mut [T]) {
     <T as ConvKernels>::conv2d_weight(geometry, x, gy, gw);
 }

@@ -283,6 +283,20 @@ pub(crate) fn compute<const N: usize>(
     computed(&inputs, Box::new(run)).map(|[y]| y)
 }
 
+/// As [`compute`], where `f` also depends on something that is copied only if it is kept.
+#[inline(always)]
+pub(crate) fn compute_by<C: Copy + Send + Sync + 'static, const N: usize>(
+    context: &C,
+    inputs: [&Value; N],
+    f: impl Fn(&C, [&Value; N]) -> Result<Value> + Send + Sync + 'static,
+) -> Result<Value> {
+    if !recording() {
+        return f(context, inputs);
+    }
+    let context = *context;
+    compute(inputs, move |inputs| f(&context, inputs))
+}
+
 /// As [`compute`], for two results.
 #[inline(always)]
 pub(crate) fn compute_two<const N: usize>(

@@ -254,6 +254,17 @@ pub(crate) const ROWS: &[Row] = &[
         ),
     ),
     Row(
+        16,
+        "a padding that overflows, with few places",
+        Says(
+            || {
+                let few = plain().padding(usize::MAX / 8).stride(usize::MAX / 8);
+                conv(zeros([1, 1, 4, 4]), zeros([1, 1, 3, 3]), few)
+            },
+            "conv2d: kernel 3x3 with its dilation and padding is too large to compute with",
+        ),
+    ),
+    Row(
         17,
         "no input channels",
         Says(|| Conv2d::new(0, 6, 5).build().map(drop), "conv2d: in_channels is 0; it must be at least 1"),

@@ -23,7 +23,7 @@ fn error(got: &[f32], expected: &[f64]) -> f64 {
 }
 
 fn check(g: &ConvGeometry) {
-    let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
+    let (x_len, w_len, y_len) = g.sizes();
     let (x, w, gy, bias) = (numbers(x_len, 1), numbers(w_len, 2), numbers(y_len, 3), numbers(g.out_channels, 4));
     let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|&v| f64::from(v)).collect() };
     let (wx, ww, wgy, wbias) = (wide(&x), wide(&w), wide(&gy), wide(&bias));
@@ -193,7 +193,7 @@ fn threads_do_not_change_bits() {
 }
 
 fn threads_do_not_change(g: &ConvGeometry) {
-    let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
+    let (x_len, w_len, y_len) = g.sizes();
     let (x, w, gy) = (numbers(x_len, 1), numbers(w_len, 2), numbers(y_len, 3));
     let run = |threads: usize| {
         let before = par::num_threads();
@@ -219,7 +219,7 @@ fn the_error_is_what_the_documentation_says() {
             g.expect("it fits")
         };
         for g in [of(3, 1), of(5, 1), of(4, 1), of(7, 1), of(3, 2), of(5, 2), of(7, 2)] {
-            let (x_len, w_len, y_len) = g.sizes().expect("a consistent geometry");
+            let (x_len, w_len, y_len) = g.sizes();
             let x: Vec<f32> = numbers(x_len, 5).iter().map(|v| v.max(0.0)).collect();
             let (w, gy) = (numbers(w_len, 6), numbers(y_len, 7));
             let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|&v| f64::from(v)).collect() };

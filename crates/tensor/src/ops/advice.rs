@@ -96,12 +96,13 @@ fn step(rule: &dyn Any) -> Option<Step> {
 }
 
 fn of_conv(g: &ConvGeometry) -> Step {
+    let ((top, bottom, left, right), (stride, dilation)) = (g.padding(), (g.stride(), g.dilation()));
+    let ([_, _, h, w], [_, _, kernel_h, kernel_w]) = (g.input(), g.weight());
     let window =
         |size, kernel, stride, before, after, dilation| Window { size, kernel, stride, before, after, dilation };
-    let (top, bottom, left, right) = g.padding;
     Step {
-        high: window(g.in_h, g.kernel_h, g.stride.0, top, bottom, g.dilation.0),
-        wide: window(g.in_w, g.kernel_w, g.stride.1, left, right, g.dilation.1),
+        high: window(h, kernel_h, stride.0, top, bottom, dilation.0),
+        wide: window(w, kernel_w, stride.1, left, right, dilation.1),
         ceil: false,
         weight: None,
     }

@@ -10,7 +10,7 @@ use super::advice;
 use super::window::{Padding, Window, at_least_one, batched, channels, unbatched};
 use crate::dtype::dispatch;
 use crate::error::{Error, Result};
-use crate::program::compute;
+use crate::program::compute_by;
 use crate::shape::{Pair, Shape};
 use crate::tape::{Cx, Grads, Rule, Tensor, in_owner, is_anomaly_enabled, record};
 use crate::value::Value;
@@ -74,6 +74,7 @@ impl Conv2dOptions {
         self
     }
 
+    #[inline]
     pub(super) fn check(&self, op: &'static str) -> Result<()> {
         at_least_one(op, "stride", self.stride)?;
         at_least_one(op, "dilation", self.dilation)?;
@@ -89,14 +90,15 @@ impl Conv2dOptions {
         Ok(())
     }
 
-    /// Padding before and after, for a kernel of `k` along an axis with dilation `d`.
-    fn sides(&self, k: usize, d: usize, size: impl Fn(Pair) -> usize) -> Option<(usize, usize)> {
+    /// Padding above, below, left and right, for a kernel of `h` by `w`.
+    fn sides(&self, h: usize, w: usize) -> Option<(usize, usize, usize, usize)> {
         match self.padding {
-            Padding::Valid => Some((0, 0)),
-            Padding::Size(pair) => Some((size(pair), size(pair))),
+            Padding::Valid => Some((0, 0, 0, 0)),
+            Padding::Size(pair) => Some((pair.h, pair.h, pair.w, pair.w)),
             Padding::Same => {
-                let total = k.saturating_sub(1).checked_mul(d)?;
-                Some((total / 2, total - total / 2))
+                let high = h.saturating_sub(1).checked_mul(self.dilation.h)?;
+                let wide = w.saturating_sub(1).checked_mul(self.dilation.w)?;
+                Some((high / 2, high - high / 2, wide / 2, wide - wide / 2))
             }
         }
     }
@@ -110,67 +112,60 @@ impl Conv2dOptions {
         w: &Shape,
         image: Option<&Tensor>,
     ) -> Result<ConvGeometry> {
-        let too_large = || Error::TooLarge { op, shape: x.to_vec() };
-        let (top, bottom) = self.sides(w[2], self.dilation.h, |p| p.h).ok_or_else(too_large)?;
-        let (left, right) = self.sides(w[3], self.dilation.w, |p| p.w).ok_or_else(too_large)?;
-        let high = Window {
-            size: x[2],
-            kernel: w[2],
-            stride: self.stride.h,
-            before: top,
-            after: bottom,
-            dilation: self.dilation.h,
+        let four = |shape: &Shape| <[usize; 4]>::try_from(&shape[..]).expect("both have four dimensions");
+        let (images, weight) = (four(x), four(w));
+        let Some(sides) = self.sides(weight[2], weight[3]) else {
+            return Err(Error::TooLarge { op, shape: x.to_vec() });
         };
-        let wide = Window {
-            size: x[3],
-            kernel: w[3],
-            stride: self.stride.w,
-            before: left,
-            after: right,
-            dilation: self.dilation.w,
-        };
-        let (Some(out_h), Some(out_w)) = (high.places(false), wide.places(false)) else {
-            return Err(does_not_fit(op, image, w, high, wide));
-        };
-        // Whether the result is too large is found where it is made.
-        Ok(ConvGeometry {
-            batch: x[0],
-            in_channels: x[1],
-            in_h: x[2],
-            in_w: x[3],
-            out_channels: w[0],
-            kernel_h: w[2],
-            kernel_w: w[3],
-            stride: (self.stride.h, self.stride.w),
-            padding: (top, bottom, left, right),
-            dilation: (self.dilation.h, self.dilation.w),
-            groups: self.groups,
-            out_h,
-            out_w,
-        })
+        let (stride, dilation) = ((self.stride.h, self.stride.w), (self.dilation.h, self.dilation.w));
+        match ConvGeometry::new(images, weight, stride, sides, dilation, self.groups) {
+            Some(geometry) => Ok(geometry),
+            None => Err(self.does_not_fit(op, x, w, image, sides)),
+        }
     }
-}
 
-#[cold]
-fn does_not_fit(op: &'static str, image: Option<&Tensor>, w: &Shape, high: Window, wide: Window) -> Error {
-    let (Some(h), Some(v), Some(eh), Some(ew)) = (high.padded(), wide.padded(), high.extent(), wide.extent()) else {
-        return Error::argument(
-            op,
-            format!("kernel {}x{} with its dilation and padding is too large to compute with", w[2], w[3]),
+    /// Why there is no geometry, where the channels go together.
+    #[cold]
+    fn does_not_fit(
+        &self,
+        op: &'static str,
+        x: &Shape,
+        w: &Shape,
+        image: Option<&Tensor>,
+        (top, bottom, left, right): (usize, usize, usize, usize),
+    ) -> Error {
+        let (stride, dilation) = (self.stride, self.dilation);
+        let high =
+            Window { size: x[2], kernel: w[2], stride: stride.h, before: top, after: bottom, dilation: dilation.h };
+        let wide =
+            Window { size: x[3], kernel: w[3], stride: stride.w, before: left, after: right, dilation: dilation.w };
+        let places = (high.places(false), wide.places(false));
+        if let (Some(out_h), Some(out_w)) = places
+            && let Err(error) = Shape::from([x[0], w[0], out_h, out_w]).checked_numel(op)
+        {
+            return error;
+        }
+        let (Some(h), Some(v), Some(eh), Some(ew), (None, _) | (_, None)) =
+            (high.padded(), wide.padded(), high.extent(), wide.extent(), places)
+        else {
+            return Error::argument(
+                op,
+                format!("kernel {}x{} with its dilation and padding is too large to compute with", w[2], w[3]),
+            );
+        };
+        let message = format!(
+            "the input is {}x{} ({h}x{v} with padding) but the kernel covers {eh}x{ew} (size {}x{}, dilation {}x{}); add padding, \
+             drop a pooling layer, or use {}",
+            high.size,
+            wide.size,
+            w[2],
+            w[3],
+            high.dilation,
+            wide.dilation,
+            advice::larger_images(image, high, wide, false)
         );
-    };
-    let message = format!(
-        "the input is {}x{} ({h}x{v} with padding) but the kernel covers {eh}x{ew} (size {}x{}, dilation {}x{}); add padding, drop a \
-         pooling layer, or use {}",
-        high.size,
-        wide.size,
-        w[2],
-        w[3],
-        high.dilation,
-        wide.dilation,
-        advice::larger_images(image, high, wide, false)
-    );
-    Error::shape(op, message)
+        Error::shape(op, message)
+    }
 }
 
 /// The channels of the image are not those of the weight.
@@ -193,6 +188,7 @@ pub(super) fn wrong_channels(op: &'static str, x: &Tensor, weight: &Tensor, grou
     Error::shape(op, message)
 }
 
+#[inline]
 pub(super) fn check_tensors(
     op: &'static str,
     x: &Tensor,
@@ -276,8 +272,14 @@ impl Tensor {
     fn convolve(&self, weight: &Tensor, bias: Option<&Tensor>, options: &Conv2dOptions, relu: bool) -> Result<Tensor> {
         let op = "conv2d";
         options.check(op)?;
-        let (x, single) = batched(op, self)?;
-        check_tensors(op, &x, weight, bias, "[out, in / groups, h, w]")?;
+        let batch;
+        let x = if self.rank() == 4 {
+            self
+        } else {
+            batch = batched(op, self)?.0;
+            &*batch
+        };
+        check_tensors(op, x, weight, bias, "[out, in / groups, h, w]")?;
         let (got, w, groups) = (x.dims()[1], weight.dims(), options.groups);
         if w[0] < groups || w[0] % groups != 0 {
             let message = format!(
@@ -291,20 +293,24 @@ impl Tensor {
             return Err(wrong_channels(op, self, weight, groups, w[1].saturating_mul(groups)));
         }
         check_bias(op, bias, w[0])?;
-        let geometry = options.geometry(op, x.shape(), weight.shape(), Some(&x))?;
-        unbatched(conv(&x, weight, bias, relu, geometry)?, single)
+        // Not by `?`, which would copy it.
+        let y = match options.geometry(op, x.shape(), weight.shape(), Some(x)) {
+            Ok(ref geometry) => conv(x, weight, bias, relu, geometry),
+            Err(error) => return Err(error),
+        };
+        if self.rank() == 4 { y } else { unbatched(y?, true) }
     }
 }
 
 /// `conv2d`, its arguments checked: the partial derivative of `L` by `g`; and ReLU if it follows.
 #[track_caller]
-fn conv(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, relu: bool, geometry: ConvGeometry) -> Result<Tensor> {
+fn conv(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, relu: bool, geometry: &ConvGeometry) -> Result<Tensor> {
     let (xs, ws, bs) = (x.value.contiguous()?, w.value.contiguous()?, bias.map(|b| b.value.contiguous()).transpose()?);
     let value = match &bs {
-        Some(b) => compute([&*xs, &*ws, &**b], move |[x, w, b]| convolved(x, w, Some(b), relu, &geometry))?,
-        None => compute([&*xs, &*ws], move |[x, w]| convolved(x, w, None, relu, &geometry))?,
+        Some(b) => compute_by(geometry, [&*xs, &*ws, &**b], move |g, [x, w, b]| convolved(x, w, Some(b), relu, g))?,
+        None => compute_by(geometry, [&*xs, &*ws], move |g, [x, w]| convolved(x, w, None, relu, g))?,
     };
-    let rule = || Conv2d { x: x.clone(), w: w.clone(), geometry };
+    let rule = || Conv2d { x: x.clone(), w: w.clone(), geometry: *geometry };
     // Neither the gradient of a convolution nor that of ReLU looks at what lies between them.
     let y = match bias {
         Some(b) => record(value, &[x, w, b], rule),
@@ -314,39 +320,34 @@ fn conv(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, relu: bool, geometry: Con
 }
 
 fn convolved(x: &Value, w: &Value, bias: Option<&Value>, relu: bool, g: &ConvGeometry) -> Result<Value> {
-    let shape = Shape::from([g.batch, g.out_channels, g.out_h, g.out_w]);
     dispatch!(float "conv2d", x.dtype(), T => {
         let epilogue = Epilogue { bias: bias.map(|b| b.slice()), relu };
-        Value::build("conv2d", &shape, |y: &mut [T]| conv::conv2d(g, x.slice(), w.slice(), epilogue, y))
+        Value::build("conv2d", &g.output().into(), |y: &mut [T]| conv::conv2d(g, x.slice(), w.slice(), epilogue, y))
     })
 }
 
 /// The partial derivative of `L` by `x`.
 #[track_caller]
-pub(super) fn conv_input(grad: &Tensor, w: &Tensor, geometry: ConvGeometry) -> Result<Tensor> {
-    let g = geometry;
+pub(super) fn conv_input(grad: &Tensor, w: &Tensor, geometry: &ConvGeometry) -> Result<Tensor> {
     let (gs, ws) = (grad.value.contiguous()?, w.value.contiguous()?);
-    let value = compute([&*gs, &*ws], move |[grad, w]| {
-        let shape = Shape::from([g.batch, g.in_channels, g.in_h, g.in_w]);
+    let value = compute_by(geometry, [&*gs, &*ws], |g, [grad, w]| {
         dispatch!(float "conv2d", grad.dtype(), T => {
-            Value::build("conv2d", &shape, |x: &mut [T]| conv::conv2d_input(&g, w.slice(), grad.slice(), x))
+            Value::build("conv2d", &g.input().into(), |x: &mut [T]| conv::conv2d_input(g, w.slice(), grad.slice(), x))
         })
     })?;
-    record(value, &[grad, w], || Conv2dInput { grad: grad.clone(), w: w.clone(), geometry })
+    record(value, &[grad, w], || Conv2dInput { grad: grad.clone(), w: w.clone(), geometry: *geometry })
 }
 
 /// The partial derivative of `L` by `w`.
 #[track_caller]
-fn conv_weight(x: &Tensor, grad: &Tensor, geometry: ConvGeometry) -> Result<Tensor> {
-    let g = geometry;
+fn conv_weight(x: &Tensor, grad: &Tensor, geometry: &ConvGeometry) -> Result<Tensor> {
     let (xs, gs) = (x.value.contiguous()?, grad.value.contiguous()?);
-    let value = compute([&*xs, &*gs], move |[x, grad]| {
-        let shape = Shape::from([g.out_channels, g.in_channels / g.groups, g.kernel_h, g.kernel_w]);
+    let value = compute_by(geometry, [&*xs, &*gs], |g, [x, grad]| {
         dispatch!(float "conv2d", x.dtype(), T => {
-            Value::build("conv2d", &shape, |w: &mut [T]| conv::conv2d_weight(&g, x.slice(), grad.slice(), w))
+            Value::build("conv2d", &g.weight().into(), |w: &mut [T]| conv::conv2d_weight(g, x.slice(), grad.slice(), w))
         })
     })?;
-    record(value, &[x, grad], || Conv2dWeight { x: x.clone(), grad: grad.clone(), geometry })
+    record(value, &[x, grad], || Conv2dWeight { x: x.clone(), grad: grad.clone(), geometry: *geometry })
 }
 
 /// The sum of a gradient over the batch and the image, for the bias.
@@ -367,8 +368,8 @@ impl Rule for Conv2d {
         for i in 0..cx.inputs() {
             grads.push(match i {
                 _ if !cx.needs(i) => None,
-                0 => Some(conv_input(g, &self.w, self.geometry)?),
-                1 => Some(conv_weight(&self.x, g, self.geometry)?),
+                0 => Some(conv_input(g, &self.w, &self.geometry)?),
+                1 => Some(conv_weight(&self.x, g, &self.geometry)?),
                 _ => Some(conv_bias(g)?),
             });
         }
@@ -388,7 +389,7 @@ impl Rule for Conv2dInput {
     }
 
     fn backward(&self, cx: &Cx<'_>, h: &Tensor) -> Result<Grads> {
-        cx.each([&|| conv(h, &self.w, None, false, self.geometry), &|| conv_weight(h, &self.grad, self.geometry)])
+        cx.each([&|| conv(h, &self.w, None, false, &self.geometry), &|| conv_weight(h, &self.grad, &self.geometry)])
     }
 }
 
@@ -400,7 +401,7 @@ struct Conv2dWeight {
 }
 impl Rule for Conv2dWeight {
     fn backward(&self, cx: &Cx<'_>, v: &Tensor) -> Result<Grads> {
-        cx.each([&|| conv_input(&self.grad, v, self.geometry), &|| conv(&self.x, v, None, false, self.geometry)])
+        cx.each([&|| conv_input(&self.grad, v, &self.geometry), &|| conv(&self.x, v, None, false, &self.geometry)])
     }
 }
 
@@ -458,28 +459,30 @@ fn rectified_samples() -> Vec<crate::testing::Sample> {
 /// The definition, element by element.
 #[cfg(any(test, feature = "testing"))]
 fn plain(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, o: &Conv2dOptions) -> Result<Tensor> {
-    let geometry = o.geometry("conv2d", x.shape(), w.shape(), None)?;
-    let g = geometry;
+    let g = o.geometry("conv2d", x.shape(), w.shape(), None)?;
+    let ([_, in_channels, in_h, in_w], [_, _, kernel_h, kernel_w]) = (g.input(), g.weight());
+    let ([batch, out_channels, out_h, out_w], stride, dilation, padding) =
+        (g.output(), g.stride(), g.dilation(), g.padding());
     let (xs, ws) = (x.to_vec::<f64>()?, w.to_vec::<f64>()?);
-    let bs = bias.map_or_else(|| Ok(vec![0.0; g.out_channels]), Tensor::to_vec::<f64>)?;
-    let (per_group_in, per_group_out) = (g.in_channels / g.groups, g.out_channels / g.groups);
+    let bs = bias.map_or_else(|| Ok(vec![0.0; out_channels]), Tensor::to_vec::<f64>)?;
+    let (per_group_in, per_group_out) = (in_channels / o.groups, out_channels / o.groups);
     let mut y = Vec::new();
-    for (n, o) in (0..g.batch).flat_map(|n| (0..g.out_channels).map(move |o| (n, o))) {
-        for (i, j) in (0..g.out_h).flat_map(|i| (0..g.out_w).map(move |j| (i, j))) {
+    for (n, o) in (0..batch).flat_map(|n| (0..out_channels).map(move |o| (n, o))) {
+        for (i, j) in (0..out_h).flat_map(|i| (0..out_w).map(move |j| (i, j))) {
             let mut sum = bs[o];
-            for (c, u, v) in (0..per_group_in)
-                .flat_map(|c| (0..g.kernel_h).flat_map(move |u| (0..g.kernel_w).map(move |v| (c, u, v))))
+            for (c, u, v) in
+                (0..per_group_in).flat_map(|c| (0..kernel_h).flat_map(move |u| (0..kernel_w).map(move |v| (c, u, v))))
             {
-                let row = (i * g.stride.0 + u * g.dilation.0).checked_sub(g.padding.0).filter(|&r| r < g.in_h);
-                let column = (j * g.stride.1 + v * g.dilation.1).checked_sub(g.padding.2).filter(|&s| s < g.in_w);
+                let row = (i * stride.0 + u * dilation.0).checked_sub(padding.0).filter(|&r| r < in_h);
+                let column = (j * stride.1 + v * dilation.1).checked_sub(padding.2).filter(|&s| s < in_w);
                 if let (Some(r), Some(s)) = (row, column) {
                     let channel = o / per_group_out * per_group_in + c;
-                    sum += xs[((n * g.in_channels + channel) * g.in_h + r) * g.in_w + s]
-                        * ws[((o * per_group_in + c) * g.kernel_h + u) * g.kernel_w + v];
+                    sum += xs[((n * in_channels + channel) * in_h + r) * in_w + s]
+                        * ws[((o * per_group_in + c) * kernel_h + u) * kernel_w + v];
                 }
             }
             y.push(sum);
         }
     }
-    Tensor::from_vec(y, [g.batch, g.out_channels, g.out_h, g.out_w])
+    Tensor::from_vec(y, [batch, out_channels, out_h, out_w])
 }

@@ -159,10 +159,10 @@ impl Tensor {
         };
         let target = Shape::from([g.dims()[0], out, h, v]);
         target.checked_numel(op)?;
-        let mut geometry = inner.geometry(op, &target, weight.shape(), None)?;
+        let geometry = inner.geometry(op, &target, weight.shape(), None)?;
         // The convolution of the target may have places that this input does not fill; there are none to add to.
-        (geometry.out_h, geometry.out_w) = (g.dims()[2], g.dims()[3]);
-        let y = conv_input(&g, weight, geometry)?;
+        let geometry = geometry.cut(g.dims()[2], g.dims()[3]).expect("the target has a place for each pixel");
+        let y = conv_input(&g, weight, &geometry)?;
         let y = match bias {
             Some(b) => y.add(&b.reshape([-1, 1, 1])?)?,
             None => y,

@@ -111,6 +111,7 @@ pub(super) fn channels(n: usize) -> String {
 }
 
 /// Refuses zeros in an argument that must be at least 1.
+#[inline]
 pub(super) fn at_least_one(op: &'static str, name: &str, pair: Pair) -> Result<()> {
     pair.at_least_one(op, name)
 }
