@@ -172,3 +172,33 @@ proptest! {
         }
     }
 }
+
+/// Where many rows end in a few neighbours that are reduced too, the rows come first.
+#[test]
+fn rows_may_be_reduced_before_their_neighbours() {
+    for (shape, mask) in [
+        ([8, 3, 2, 2], [true, false, true, true]),
+        ([9, 5, 1, 1], [true, false, true, true]),
+        ([7, 5, 2, 3], [true, false, true, true]),
+        ([3, 4, 2, 5], [true, true, false, true]),
+        ([11, 2, 3, 2], [true, false, true, false]),
+        ([10, 2, 3, 4], [true, false, false, true]),
+        ([12, 2, 11, 12], [true, false, true, true]),
+        ([16, 2, 0, 3], [true, false, true, true]),
+        ([16, 0, 2, 3], [true, false, true, true]),
+    ] {
+        let x = whole(&shape, 7);
+        let (kept, groups) = groups(&Array::of(&x), &mask);
+        for &(name, run, plain) in &[ANY[0], CHOICES[0], CHOICES[1]] {
+            if name != "sum" && x.numel() == 0 {
+                continue;
+            }
+            for dtype in [DType::F32, DType::F64, DType::I64] {
+                let got = run(&x.to_dtype(dtype).unwrap(), named(&mask, 0), false).unwrap();
+                assert_eq!(got.dims(), kept, "{name} of {shape:?}");
+                let expected: Vec<f64> = groups.iter().map(|g| plain(g)).collect();
+                assert_eq!(got.to_dtype(DType::F64).unwrap().to_vec::<f64>().unwrap(), expected, "{name} of {shape:?}");
+            }
+        }
+    }
+}
