@@ -260,7 +260,7 @@ pub(crate) enum Way {
 }
 
 /// What computes a convolution in single precision for which Winograd's filtering needs fewer multiplications: of up to 32 groups, with a
-/// kernel of up to 12x12, with stride 1, dilated or not, or for kernels larger than 3x3 with strides up to 4. All others are summed
+/// kernel of up to 12x12, with stride 1, dilated or not, or with strides up to 4. All others are summed
 /// directly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConvAlgorithm {
@@ -272,7 +272,7 @@ pub enum ConvAlgorithm {
     /// Winograd's minimal filtering, F(4x4, 3x3) with a quarter of the multiplications or F(2x2, 5x5) with about a third, and an
     /// error of 1e-6 to 4e-6 of the largest result, more than that of the direct sum. Other kernels and strides, and 5x5 where it is
     /// faster, are put together from these and F(3x3, 4x4): 7x7 with about a third, also with stride 2, and 5x5 with stride 2 too,
-    /// 3x3 with stride 2 with two thirds, with an error of up to 1e-5.
+    /// 3x3 with stride 2 with two thirds, with an error of up to 1e-5, or 3e-5 of a result of a few pixels from many pieces.
     Winograd,
 }
 

@@ -6,8 +6,9 @@
 //! turned by 180 degrees and the channels swapped. Backward-weights is the exact transpose,
 //! `dg = G' [ sum over tiles of (A dY A') * (B' d B) ] G`. The points are 0, 1, -1, 1/2, -2 and infinity for all, so B and the
 //! products are the same; A and G are powers of the points, as many as there are outputs and weights. The largest error was
-//! found to be 1e-6 to 4e-6 of the largest result in single precision, 8e-6 where pieces make sums longer, which a test pins
-//! (Lavin and Gray 2016, "Fast algorithms for convolutional neural networks"; Barabasz et al. 2020 for the points).
+//! found to be 1e-6 to 4e-6 of the largest result in single precision, 8e-6 where pieces make sums longer, which a test pins, and
+//! 2.6e-5 where large kernels give few pixels (Lavin and Gray 2016, "Fast algorithms for convolutional neural networks"; Barabasz
+//! et al. 2020 for the points).
 //!
 //! Larger kernels are divided into blocks of 3x3, 4x4 or 5x5, strides into phases: both are more channels of a convolution with a
 //! small kernel and stride 1 (`tiles`). A kernel of 7x7 needs 16 multiplications for an output instead of 49, also with stride 2,
@@ -16,7 +17,7 @@
 //! of 16.
 //!
 //! The tricks: the lanes of a vector are channels in every step, so transforms need no shuffles and any width of image fits; the
-//! image is turned to channels-last and back by transposes in registers, which touch each pixel once. The 36 products
+//! image is turned to channels-last and back by transposes in registers, which touch each pixel once. The products
 //! are small matrix products of (tiles x channels) with (channels x outputs), whose left operand is read in place. Tiles are
 //! taken in groups whose transforms stay in the second-level cache. Distances between the planes are odd
 //! numbers of cache lines, so that they do not fall into the same sets. With a dilation d an image is d x d interleaved ones: the

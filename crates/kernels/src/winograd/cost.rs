@@ -73,6 +73,7 @@ fn cost(g: &ConvGeometry, pass: Pass, lanes: usize, small: usize) -> f64 {
     let (t, pieces) = (Tiles::new(g, pass == Pass::Input, small, lanes), pieces(g, small) as f64);
     let (c, k) = (g.group_in() as f64, g.group_out() as f64);
     let whole = |channels: usize| channels.next_multiple_of(lanes) as f64;
+    debug_assert_eq!(t.products(), products(g, small));
     let (tiles, planes) = ((g.batch * t.down.tiles * t.right.tiles) as f64, t.products() as f64);
     // The channels of what is written fill vectors. With pieces it is as if those of both sides did.
     let (forward, input) = (c * whole(g.group_out()), k * whole(g.group_in()));
@@ -91,8 +92,11 @@ fn cost(g: &ConvGeometry, pass: Pass, lanes: usize, small: usize) -> f64 {
         Pass::Weight => (pieces, weight::shares(&t, lanes).1 as f64),
     };
     let costs = &COSTS[small - SMALL[0]];
-    let transforms =
-        costs.tile * planes / 36.0 * tiles * (of_inputs * whole(g.group_in()) + of_outputs * whole(g.group_out()));
+    // Half of a transform is what it reads and writes of images, which a tile with fewer points does too.
+    let transforms = costs.tile
+        * (0.5 + planes / 72.0)
+        * tiles
+        * (of_inputs * whole(g.group_in()) + of_outputs * whole(g.group_out()));
     let far = lanes <= 8;
     let weights = match pass {
         Pass::Weight if far => costs.gradient_far,

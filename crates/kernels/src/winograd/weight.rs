@@ -148,7 +148,7 @@ impl Share<'_> {
         for first in (0..groups).step_by(at_once) {
             let (start, end) = (before(first), before(groups.min(first + at_once)));
             let (to_inputs, to_gradients) = (Shared(inputs.start()), Shared(gradients.start()));
-            let work = 36 * 16 * t.most().1 * (channels + outputs);
+            let work = t.products() * 16 * t.most().1 * (channels + outputs);
             par::for_each_range(groups.min(first + at_once) - first, work, |range| {
                 let (mut transformer, mut pixels) = (Transformer::new(isa, t), pixels(t, outputs));
                 for i in first + range.start..first + range.end {
