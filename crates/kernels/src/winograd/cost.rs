@@ -72,7 +72,10 @@ pub(super) fn cheapest(g: &ConvGeometry, pass: Pass, lanes: usize) -> (usize, f6
 fn cost(g: &ConvGeometry, pass: Pass, lanes: usize, small: usize) -> f64 {
     let (t, pieces) = (Tiles::new(g, pass == Pass::Input, small, lanes), pieces(g, small) as f64);
     let (c, k) = (g.group_in() as f64, g.group_out() as f64);
-    let whole = |channels: usize| channels.next_multiple_of(lanes) as f64;
+    let far = lanes <= 8;
+    // With AVX2 more than two vectors are taken two at a time.
+    let vectors = |channels: usize| if far && channels > 2 * lanes { 2 * lanes } else { lanes };
+    let whole = |channels: usize| channels.next_multiple_of(vectors(channels)) as f64;
     debug_assert_eq!(t.products(), products(g, small));
     let (tiles, planes) = ((g.batch * t.down.tiles * t.right.tiles) as f64, t.products() as f64);
     // The channels of what is written fill vectors. With pieces it is as if those of both sides did.
@@ -92,12 +95,9 @@ fn cost(g: &ConvGeometry, pass: Pass, lanes: usize, small: usize) -> f64 {
         Pass::Weight => (pieces, weight::shares(&t, lanes).1 as f64),
     };
     let costs = &COSTS[small - SMALL[0]];
-    // Half of a transform is what it reads and writes of images, which a tile with fewer points does too.
-    let transforms = costs.tile
-        * (0.5 + planes / 72.0)
-        * tiles
-        * (of_inputs * whole(g.group_in()) + of_outputs * whole(g.group_out()));
-    let far = lanes <= 8;
+    // Half of a transform is what it reads and writes of images, which a tile with fewer points does too. With AVX2 it gains nothing.
+    let share = if far { 1.0 } else { 0.5 + planes / 72.0 };
+    let transforms = costs.tile * share * tiles * (of_inputs * whole(g.group_in()) + of_outputs * whole(g.group_out()));
     let weights = match pass {
         Pass::Weight if far => costs.gradient_far,
         Pass::Weight => costs.gradient,

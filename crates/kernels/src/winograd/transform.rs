@@ -127,20 +127,23 @@ unsafe fn store_row<S: Simd>(to: *mut S::T, plane: usize, points: (usize, usize)
     }
 }
 
-/// Loads column s of a transformed tile from its planes; what is not needed at infinity is zero.
+/// A vector of zeros, to be read where there is no plane.
+#[repr(align(64))]
+struct Zeros([u8; 64]);
+static ZEROS: Zeros = Zeros([0; 64]);
+
+/// Loads column s of a transformed tile from its planes; what is not needed at infinity is zero. A choice of places costs less than
+/// one of loads.
 #[inline(always)]
 unsafe fn load_column<S: Simd>(from: *const S::T, plane: usize, points: (usize, usize), s: usize) -> [S::V; 6] {
-    // SAFETY: the caller has the planes.
+    let zeros = ZEROS.0.as_ptr().cast::<S::T>();
+    // SAFETY: the caller has the planes, and no vector is longer than the zeros.
     unsafe {
-        let mut column = [S::zero(); 6];
-        if s < points.1 {
-            let from = from.add(s * plane);
-            for r in 0..5 {
-                column[r] = S::load(from.add(r * points.1 * plane));
-            }
-            if points.0 == 6 {
-                column[5] = S::load(from.add(5 * points.1 * plane));
-            }
+        let (from, step) = if s < points.1 { (from.add(s * plane), points.1 * plane) } else { (zeros, 0) };
+        let last = if points.0 == 6 { from.add(5 * step) } else { zeros };
+        let mut column = [S::load(last); 6];
+        for r in 0..5 {
+            column[r] = S::load(from.add(r * step));
         }
         column
     }
@@ -318,7 +321,10 @@ impl<T: Float> Inputs<'_, T> {
                             let to = self.to.add((down * t.right.tiles + column) * self.row);
                             let to = to.add((piece + block - self.pieces.start) * t.slot + vector);
                             let left = first(column, right_apart, t.side) + block * t.right.between();
-                            for r in 0..points.0 {
+                            for r in 0..6 {
+                                if r == points.0 {
+                                    break;
+                                }
                                 let mut d = [S::zero(); 6];
                                 for s in 0..6 {
                                     d[s] = S::load(columns.add(((left + s * right_apart) * 6 + r) * S::N));
