@@ -13,7 +13,7 @@ use crate::buffer::Buffer;
 use crate::conv::{ConvGeometry, Epilogue};
 use crate::conv_parts::{Band, Element, Part, lanes};
 use crate::element::Float;
-use crate::isa::{Isa, Simd, SimdBody};
+use crate::isa::{self, Isa, Simd, SimdBody};
 use crate::par::{self, Shared};
 use crate::planes::{Axis, Planes, copy};
 use crate::tile::{Ahead, MAX_ROWS, Next, Start, Sweep, blocks};
@@ -220,7 +220,7 @@ impl<T: Float> Plan<'_, T> {
     fn streams(&self) -> usize {
         let [part] = &self.parts[..] else { return 1 };
         let bytes = self.images().0 * size_of::<T>();
-        let cache = if self.isa == Isa::Avx512 { 1 << 20 } else { 1 << 19 };
+        let cache = isa::second_level(self.isa);
         let weights = self.groups * self.rows * self.inner * size_of::<T>();
         let one = self.planes.in_place && part.elements.len() == 1;
         if !one || self.batch < 2 || 2 * bytes <= cache || self.batch * bytes < FAR || weights > HEAVY {

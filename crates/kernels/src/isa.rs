@@ -123,6 +123,11 @@ pub fn with<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Bytes of the second-level cache of a core, about: machines with AVX-512 have a MiB and more, others half of it at the least.
+pub(crate) fn second_level(isa: Isa) -> usize {
+    if isa == Isa::Avx512 { 1 << 20 } else { 1 << 19 }
+}
+
 /// Asks for the cache line of element i from x on, of processors that can be asked; it may lie anywhere. It is brought into the
 /// second-level cache, which waits for more lines at a time than the first.
 #[inline(always)]

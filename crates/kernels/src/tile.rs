@@ -18,7 +18,7 @@ use std::any::TypeId;
 use std::mem::transmute_copy;
 
 use crate::element::Float;
-use crate::isa::{Isa, Simd, SimdBody, prefetch};
+use crate::isa::{self, Isa, Simd, SimdBody, prefetch};
 
 pub(crate) use dots::Dots;
 
@@ -132,8 +132,7 @@ impl<'a, T> Next<'a, T> {
     /// `x` and some results, in so many sweeps, or `x` alone; nothing if it does not fit into the second-level cache beside what is at
     /// hand.
     pub(crate) fn new(isa: Isa, x: &'a [T], (y, results): (*const T, usize), sweeps: usize) -> Self {
-        let cache = if isa == Isa::Avx512 { 1 << 20 } else { 1 << 19 };
-        let fits = |elements: usize| 2 * elements * size_of::<T>() <= cache;
+        let fits = |elements: usize| 2 * elements * size_of::<T>() <= isa::second_level(isa);
         // Results are written in longer stretches than images are read.
         let all = if fits(x.len() + results) { x.len() + results } else { x.len() };
         Next { x, y, share: if fits(all) { all.div_ceil(sweeps.max(1)) } else { 0 }, asked: 0 }
